@@ -1,1 +1,23 @@
-//! To be written.
+//! Real servers, real damage, and the fixtures that tests share.
+//!
+//! Start at [`Postgres::builder`](postgres::Postgres::builder) for a server of one's own, at
+//! [`restic::Restic`] for the stock program that a vault is held against, at [`faults`] for what
+//! goes wrong in the world, and at [`data`] and [`hard`] for what to back up.
+//!
+//! Everything runs on free ports of 127.0.0.1 and in temporary directories, is stopped by process
+//! id when its owner is dropped, and never touches a server it did not start. What this machine
+//! cannot offer is skipped loudly through [`skip`]. Absent on purpose: any other crate of the
+//! workspace, so that fixtures cannot agree with a mistake of the code they test.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "fixtures need not survive a power cut, so `std::fs::write` is fine here"
+)]
+
+pub mod error;
+pub mod postgres;
+pub mod process;
+pub mod skip;
+
+pub use error::TestingError;
+pub use process::{free_port, run_as_postgres, temp_dir};
