@@ -1,0 +1,128 @@
+//! Why a vault did not do as asked.
+
+use crate::{
+    crypto::OpenError,
+    id::Id,
+    lock::LockConflict,
+    store::{FileKind, StoreError, StoreErrorKind},
+};
+
+/// Why a vault did not do as asked. Each variant is something a caller may act on differently.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// There is no repository here.
+    #[error("there is no vault at {location}")]
+    NoVault {
+        /// Where it was looked for.
+        location: String,
+    },
+    /// There is one already.
+    #[error("there is a vault at {location} already")]
+    VaultExists {
+        /// Where.
+        location: String,
+    },
+    /// No key file opens with this password.
+    #[error("the password opens none of the {keys} keys of the vault at {location}")]
+    WrongPassword {
+        /// Where.
+        location: String,
+        /// How many keys were tried.
+        keys: usize,
+    },
+    /// A format that this program does not know.
+    #[error("the vault at {location} has format version {version}; this program knows version 2")]
+    UnknownVersion {
+        /// Where.
+        location: String,
+        /// What its configuration says.
+        version: u32,
+    },
+    /// Stored bytes are not what they were when they were written.
+    #[error("{} {name} is damaged: {reason}", kind.noun())]
+    Damaged {
+        /// What kind of file.
+        kind: FileKind,
+        /// Its name.
+        name: String,
+        /// What was noticed.
+        reason: String,
+    },
+    /// A blob is in no index.
+    #[error("blob {id} is in no index of the vault")]
+    MissingBlob {
+        /// The blob.
+        id: Id,
+    },
+    /// No recovery point of this name.
+    #[error("no recovery point `{wanted}` in the vault")]
+    NoSnapshot {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// A name that fits several recovery points.
+    #[error("`{wanted}` fits {count} recovery points")]
+    AmbiguousSnapshot {
+        /// What was asked for.
+        wanted: String,
+        /// How many it fits.
+        count: usize,
+    },
+    /// No such path in the recovery point.
+    #[error("there is no `{path}` in recovery point {}", snapshot.short())]
+    NoSuchPath {
+        /// The point.
+        snapshot: Id,
+        /// What was asked for.
+        path: String,
+    },
+    /// Somebody else works in the vault.
+    #[error(transparent)]
+    Locked(#[from] LockConflict),
+    /// Our lock vanished or could not be refreshed, so nothing may be committed any more.
+    #[error("the lock on the vault was lost ({reason}); nothing was committed")]
+    LockLost {
+        /// How it was noticed.
+        reason: String,
+    },
+    /// The store failed.
+    #[error("the vault's store failed")]
+    Store(#[from] StoreError),
+    /// The system has no randomness to give.
+    #[error("the system gave no random bytes")]
+    Random(#[from] getrandom::Error),
+    /// Compression failed, which only a lack of memory explains.
+    #[error("compress: {0}")]
+    Compress(&'static str),
+    /// A text of ours could not be written as JSON.
+    #[error("write JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+impl VaultError {
+    /// Damage of this file.
+    pub(crate) fn damaged(kind: FileKind, name: &Id, reason: impl ToString) -> Self {
+        Self::Damaged {
+            kind,
+            name: name.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Damage of this file that showed when it was opened.
+    pub(crate) fn unsealable(kind: FileKind, name: &Id, error: &OpenError) -> Self {
+        Self::damaged(kind, name, error)
+    }
+
+    /// Whether an object was asked for that is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind == StoreErrorKind::NotFound)
+    }
+
+    /// Whether the store has no room left.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind == StoreErrorKind::NoSpace)
+    }
+}

@@ -1,0 +1,405 @@
+//! The index: which blob lies where.
+//!
+//! In memory a blob costs 48 bytes: entries of two sorted tables (what the vault had when it was
+//! opened, and what has been merged since), searched by interpolation, because ids are uniform.
+
+use std::{collections::HashMap, sync::RwLock};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{blob::BlobKind, id::Id, pack::PackedBlob};
+
+/// Where a blob lies: the pack and the place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The pack.
+    pub pack: Id,
+    /// The place.
+    pub blob: PackedBlob,
+}
+
+/// All blobs of a vault; readers and one kind of writer at a time.
+#[derive(Default)]
+pub struct Index {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    packs: Vec<Id>,
+    pack_numbers: HashMap<Id, u32>,
+    sorted: Vec<Entry>,
+    /// Blobs added since the last sort.
+    recent: HashMap<(Id, BlobKind), Entry>,
+}
+
+/// 48 bytes; the two highest bits of `pack` tell the kind and whether it is compressed.
+#[derive(Clone, Copy)]
+struct Entry {
+    id: Id,
+    pack: u32,
+    offset: u32,
+    length: u32,
+    plain_length: u32,
+}
+
+const _: () = assert!(size_of::<Entry>() == 48);
+const TREE: u32 = 1 << 31;
+const COMPRESSED: u32 = 1 << 30;
+const PACK_NUMBER: u32 = COMPRESSED - 1;
+
+impl Entry {
+    fn new(pack: u32, blob: &PackedBlob) -> Self {
+        let tree = if blob.kind == BlobKind::Tree { TREE } else { 0 };
+        let compressed = if blob.uncompressed_length.is_some() {
+            COMPRESSED
+        } else {
+            0
+        };
+        Self {
+            id: blob.id,
+            pack: pack | tree | compressed,
+            offset: blob.offset,
+            length: blob.length,
+            plain_length: blob.plain_length(),
+        }
+    }
+
+    fn kind(&self) -> BlobKind {
+        if self.pack & TREE != 0 {
+            BlobKind::Tree
+        } else {
+            BlobKind::Data
+        }
+    }
+
+    fn blob(&self) -> PackedBlob {
+        PackedBlob {
+            id: self.id,
+            kind: self.kind(),
+            offset: self.offset,
+            length: self.length,
+            uncompressed_length: (self.pack & COMPRESSED != 0).then_some(self.plain_length),
+        }
+    }
+}
+
+impl Index {
+    /// Whether this blob is stored.
+    #[must_use]
+    pub fn contains(&self, kind: BlobKind, id: &Id) -> bool {
+        self.read().find(kind, id).is_some()
+    }
+
+    /// Where this blob lies.
+    #[must_use]
+    pub fn find(&self, kind: BlobKind, id: &Id) -> Option<Location> {
+        let inner = self.read();
+        let entry = inner.find(kind, id)?;
+        let pack = *inner.packs.get((entry.pack & PACK_NUMBER) as usize)?;
+        Some(Location {
+            pack,
+            blob: entry.blob(),
+        })
+    }
+
+    /// Takes in the blobs of a pack that the store has acknowledged.
+    pub fn add_pack(&self, pack: Id, blobs: &[PackedBlob]) {
+        let mut inner = self.write();
+        let number = inner.pack_number(pack);
+        for blob in blobs {
+            inner
+                .recent
+                .insert((blob.id, blob.kind), Entry::new(number, blob));
+        }
+        if inner.recent.len() > RECENT_MOST.max(inner.sorted.len() / 4) {
+            inner.sort_recent();
+        }
+    }
+
+    /// Takes in many packs at once, as when a vault is opened.
+    pub(crate) fn add_all(&self, packs: &[StoredPack]) {
+        let mut inner = self.write();
+        for pack in packs {
+            let number = inner.pack_number(pack.id);
+            let entries = pack
+                .blobs
+                .iter()
+                .map(|blob| Entry::new(number, &blob.packed()));
+            inner.sorted.extend(entries);
+        }
+        inner.sort();
+    }
+
+    /// How many blobs there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let inner = self.read();
+        inner.sorted.len() + inner.recent.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every pack with the blobs that the index says are in it, ordered by place.
+    #[must_use]
+    pub fn by_pack(&self) -> Vec<(Id, Vec<PackedBlob>)> {
+        let inner = self.read();
+        let mut packs: Vec<(Id, Vec<PackedBlob>)> =
+            inner.packs.iter().map(|id| (*id, Vec::new())).collect();
+        for entry in inner.sorted.iter().chain(inner.recent.values()) {
+            if let Some((_, blobs)) = packs.get_mut((entry.pack & PACK_NUMBER) as usize) {
+                blobs.push(entry.blob());
+            }
+        }
+        for (_, blobs) in &mut packs {
+            blobs.sort_by_key(|blob| blob.offset);
+        }
+        packs
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Inner> {
+        self.inner
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Inner> {
+        self.inner
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Recent blobs cost about 100 bytes each, so they are merged into the table now and then.
+const RECENT_MOST: usize = 1 << 16;
+
+impl Inner {
+    fn pack_number(&mut self, pack: Id) -> u32 {
+        let next = self.packs.len() as u32;
+        let number = *self.pack_numbers.entry(pack).or_insert(next);
+        if number == next {
+            self.packs.push(pack);
+        }
+        number
+    }
+
+    fn find(&self, kind: BlobKind, id: &Id) -> Option<&Entry> {
+        self.recent.get(&(*id, kind)).or_else(|| {
+            let near = interpolate(&self.sorted, id)?;
+            // A blob may be there as data and as tree, and twice after an interrupted prune.
+            let same = |entry: &&Entry| entry.id == *id;
+            let after = self.sorted[near..].iter().take_while(same);
+            let before = self.sorted[..near].iter().rev().take_while(same);
+            after.chain(before).find(|entry| entry.kind() == kind)
+        })
+    }
+
+    fn sort(&mut self) {
+        self.sorted.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    }
+
+    fn sort_recent(&mut self) {
+        self.sorted
+            .extend(self.recent.drain().map(|(_, entry)| entry));
+        self.sort();
+    }
+}
+
+/// A position of `id` in a sorted table: ids are hashes, so the first guess is nearly right.
+fn interpolate(sorted: &[Entry], id: &Id) -> Option<usize> {
+    let (mut low, mut high) = (0, sorted.len());
+    let wanted = prefix(id);
+    let mut guesses = 0;
+    while low < high {
+        let (first, last) = (prefix(&sorted[low].id), prefix(&sorted[high - 1].id));
+        if wanted < first || wanted > last {
+            return None;
+        }
+        let span = u128::from(last - first) + 1;
+        let share = u128::from(wanted - first) * (high - low) as u128 / span;
+        // Someone may have chosen ids to defeat the guess, so after a few it is plain bisection.
+        let middle = if guesses < 8 {
+            low + share as usize
+        } else {
+            low + (high - low) / 2
+        };
+        guesses += 1;
+        match sorted[middle].id.cmp(id) {
+            std::cmp::Ordering::Equal => return Some(middle),
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle,
+        }
+    }
+    None
+}
+
+fn prefix(id: &Id) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&id.as_bytes()[..8]);
+    u64::from_be_bytes(first)
+}
+
+/// An index file. Source: restic's design document, "Indexing".
+#[derive(Serialize, Deserialize, Default)]
+pub(crate) struct StoredIndex {
+    /// Index files this one replaces; they may still lie there, and say the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<Id>,
+    pub packs: Vec<StoredPack>,
+}
+
+#[derive(Serialize, Deserialize, Clone)]
+pub(crate) struct StoredPack {
+    pub id: Id,
+    pub blobs: Vec<StoredBlob>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+pub(crate) struct StoredBlob {
+    id: Id,
+    #[serde(rename = "type")]
+    kind: StoredKind,
+    offset: u32,
+    length: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    uncompressed_length: u32,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum StoredKind {
+    Data,
+    Tree,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl StoredPack {
+    pub fn new(id: Id, blobs: &[PackedBlob]) -> Self {
+        let stored = |blob: &PackedBlob| StoredBlob {
+            id: blob.id,
+            kind: match blob.kind {
+                BlobKind::Data => StoredKind::Data,
+                BlobKind::Tree => StoredKind::Tree,
+            },
+            offset: blob.offset,
+            length: blob.length,
+            uncompressed_length: blob.uncompressed_length.unwrap_or(0),
+        };
+        Self {
+            id,
+            blobs: blobs.iter().map(stored).collect(),
+        }
+    }
+}
+
+impl StoredBlob {
+    pub fn packed(&self) -> PackedBlob {
+        PackedBlob {
+            id: self.id,
+            kind: match self.kind {
+                StoredKind::Data => BlobKind::Data,
+                StoredKind::Tree => BlobKind::Tree,
+            },
+            offset: self.offset,
+            length: self.length,
+            uncompressed_length: (self.uncompressed_length != 0)
+                .then_some(self.uncompressed_length),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob(number: u32, kind: BlobKind) -> PackedBlob {
+        let id = Id::of(&number.to_le_bytes());
+        PackedBlob {
+            id,
+            kind,
+            offset: number,
+            length: 100,
+            uncompressed_length: Some(number + 1),
+        }
+    }
+
+    #[test]
+    fn every_blob_is_found_and_no_other() {
+        let index = Index::default();
+        let old: Vec<_> = (0..5000).map(|n| blob(n, BlobKind::Data)).collect();
+        index.add_all(&[StoredPack::new(Id::of(b"old"), &old)]);
+        let new: Vec<_> = (5000..6000).map(|n| blob(n, BlobKind::Data)).collect();
+        index.add_pack(Id::of(b"new"), &new);
+        for n in 0..6000 {
+            let found = index
+                .find(BlobKind::Data, &Id::of(&u32::to_le_bytes(n)))
+                .unwrap();
+            assert_eq!(found.blob, blob(n, BlobKind::Data));
+            let pack: &[u8] = if n < 5000 { b"old" } else { b"new" };
+            assert_eq!(found.pack, Id::of(pack));
+        }
+        for n in 6000..12000 {
+            assert!(!index.contains(BlobKind::Data, &Id::of(&u32::to_le_bytes(n))));
+        }
+        assert_eq!(index.len(), 6000);
+    }
+
+    #[test]
+    fn data_and_tree_of_one_id_are_two_blobs() {
+        let index = Index::default();
+        let pack = StoredPack::new(Id::of(b"p"), &[blob(1, BlobKind::Data)]);
+        index.add_all(&[pack]);
+        let id = Id::of(&1_u32.to_le_bytes());
+        assert!(!index.contains(BlobKind::Tree, &id));
+        index.add_pack(Id::of(b"q"), &[blob(1, BlobKind::Tree)]);
+        assert!(index.contains(BlobKind::Tree, &id) && index.contains(BlobKind::Data, &id));
+    }
+
+    #[test]
+    fn merging_keeps_every_blob() {
+        let index = Index::default();
+        for batch in 0..150_u32 {
+            let blobs: Vec<_> = (batch * 1000..(batch + 1) * 1000)
+                .map(|n| blob(n, BlobKind::Data))
+                .collect();
+            index.add_pack(Id::of(&batch.to_le_bytes()), &blobs);
+        }
+        assert_eq!(index.len(), 150_000);
+        assert!(
+            (0..150_000_u32).all(|n| index.contains(BlobKind::Data, &Id::of(&n.to_le_bytes())))
+        );
+    }
+
+    #[test]
+    fn an_index_file_reads_as_restic_writes_it() {
+        let json = r#"{"supersedes":[],"packs":[{"id":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "blobs":[{"id":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","type":"tree",
+            "offset":0,"length":38},{"id":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "type":"data","offset":38,"length":112,"uncompressed_length":511}]}]}"#;
+        let stored: StoredIndex = serde_json::from_str(json).unwrap();
+        let blobs: Vec<_> = stored.packs[0]
+            .blobs
+            .iter()
+            .map(StoredBlob::packed)
+            .collect();
+        assert_eq!(
+            (blobs[0].kind, blobs[0].plain_length()),
+            (BlobKind::Tree, 6)
+        );
+        assert_eq!(
+            (blobs[1].kind, blobs[1].plain_length()),
+            (BlobKind::Data, 511)
+        );
+    }
+}

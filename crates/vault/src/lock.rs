@@ -1,0 +1,439 @@
+//! restic's lock files: taken, refreshed, honoured.
+//!
+//! A lock is a file whose presence says that somebody works in the vault. Backups and restores
+//! take a shared one; whoever deletes takes an exclusive one. Source: restic's design document,
+//! "Locks"; the times are those of restic itself.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    crypto::Key,
+    error::VaultError,
+    host::Host,
+    id::Id,
+    store::{FileKind, ObjectKey, Store},
+    unpacked,
+};
+
+/// A lock is renewed this often.
+const REFRESH_EVERY: Duration = Duration::from_secs(5 * 60);
+/// A lock this old belongs to nobody any more.
+const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
+/// Between writing an exclusive lock and looking for others: on stores whose listings lag, a shared
+/// one taken at the same moment shows itself within this time.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Whether others may work at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockMode {
+    /// With others who do not delete.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// A lock file's content.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LockInfo {
+    /// When it was taken or renewed.
+    pub time: Timestamp,
+    /// Whether its owner wants to be alone.
+    pub exclusive: bool,
+    /// The owner's machine.
+    pub hostname: String,
+    /// The owner's user.
+    pub username: String,
+    /// The owner's process.
+    pub pid: u32,
+    /// The owner's user number.
+    #[serde(default)]
+    pub uid: u32,
+    /// The owner's group number.
+    #[serde(default)]
+    pub gid: u32,
+}
+
+/// Somebody else's lock is in the way.
+#[derive(Debug, thiserror::Error)]
+pub struct LockConflict {
+    /// The lock.
+    pub id: Id,
+    /// Whose it is.
+    pub owner: LockInfo,
+    /// Whether it looks abandoned, so that `vault unlock` would remove it.
+    pub is_stale: bool,
+}
+
+impl fmt::Display for LockConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LockInfo {
+            username,
+            hostname,
+            pid,
+            time,
+            ..
+        } = &self.owner;
+        let kind = if self.owner.exclusive {
+            "exclusively "
+        } else {
+            ""
+        };
+        write!(
+            f,
+            "the vault is {kind}locked by {username} on {hostname} (process {pid}) since {time}"
+        )
+    }
+}
+
+impl LockInfo {
+    fn new(host: &Host, mode: LockMode) -> Self {
+        Self {
+            time: Timestamp::now(),
+            exclusive: mode == LockMode::Exclusive,
+            hostname: host.name.clone(),
+            username: host.username.clone(),
+            pid: host.pid,
+            uid: host.uid,
+            gid: host.gid,
+        }
+    }
+
+    /// Whether nobody can be behind it: too old, or of a process of this machine that is gone.
+    #[must_use]
+    pub fn is_stale(&self, host: &Host, now: Timestamp) -> bool {
+        now.duration_since(self.time) > STALE_AFTER || self.is_of_dead_process(host)
+    }
+
+    fn is_of_dead_process(&self, host: &Host) -> bool {
+        self.hostname == host.name && !is_alive(self.pid)
+    }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+    else {
+        return false;
+    };
+    // EPERM means that there is such a process, of somebody else.
+    !matches!(
+        rustix::process::test_kill_process(pid),
+        Err(rustix::io::Errno::SRCH)
+    )
+}
+
+/// Our lock, renewed by a thread of its own and removed when dropped.
+pub struct Lock {
+    shared: Arc<Shared>,
+    stop: Option<Sender<()>>,
+    refresher: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    key: Key,
+    host: Host,
+    mode: LockMode,
+    current: Mutex<Id>,
+    is_lost: AtomicBool,
+}
+
+impl Lock {
+    /// Takes a lock, or says who is in the way. Exclusive locks of processes of this machine that
+    /// are dead are removed on the way; others' abandoned locks are left to `vault unlock`.
+    ///
+    /// # Errors
+    /// [`VaultError::Locked`], or as the store failed.
+    pub(crate) fn take(
+        store: Arc<dyn Store>,
+        key: Key,
+        host: Host,
+        mode: LockMode,
+    ) -> Result<Self, VaultError> {
+        refuse_conflicts(&*store, &key, &host, mode, None)?;
+        let info = LockInfo::new(&host, mode);
+        let id = unpacked::save(&*store, &key, FileKind::Lock, &info)?;
+        let shared = Arc::new(Shared {
+            store,
+            key,
+            host,
+            mode,
+            current: Mutex::new(id),
+            is_lost: AtomicBool::new(false),
+        });
+        let mut lock = Self {
+            shared,
+            stop: None,
+            refresher: None,
+        };
+        if mode == LockMode::Exclusive {
+            thread::sleep(SETTLE);
+        }
+        let Shared {
+            store, key, host, ..
+        } = &*lock.shared;
+        refuse_conflicts(&**store, key, host, mode, Some(id))?;
+        lock.start_refreshing();
+        Ok(lock)
+    }
+
+    /// Whether the lock still lies in the store and was renewed in time. Asked right before
+    /// anything is committed: without a lock, somebody's prune may have taken the new packs for
+    /// waste.
+    ///
+    /// # Errors
+    /// [`VaultError::LockLost`] if not; the store's error if it could not be asked.
+    pub fn ensure_held(&self) -> Result<(), VaultError> {
+        let lost = |reason: &str| VaultError::LockLost {
+            reason: reason.to_owned(),
+        };
+        if self.shared.is_lost.load(Ordering::SeqCst) {
+            return Err(lost("it could not be renewed for 25 minutes"));
+        }
+        let key = ObjectKey::of(FileKind::Lock, &self.shared.current());
+        match self.shared.store.read(&key) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind == crate::store::StoreErrorKind::NotFound => {
+                Err(lost("somebody removed it"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn start_refreshing(&mut self) {
+        let (stop, stopped) = bounded::<()>(0);
+        let shared = Arc::clone(&self.shared);
+        self.refresher = Some(thread::spawn(move || {
+            let mut renewed = Timestamp::now();
+            while stopped.recv_timeout(REFRESH_EVERY) == Err(RecvTimeoutError::Timeout) {
+                match shared.refresh() {
+                    Ok(()) => renewed = Timestamp::now(),
+                    Err(error) => {
+                        tracing::warn!(%error, "the lock on the vault could not be renewed");
+                        let age = Timestamp::now().duration_since(renewed);
+                        let lost = age > SignedDuration::from_mins(25);
+                        shared.is_lost.fetch_or(lost, Ordering::SeqCst);
+                    }
+                }
+            }
+        }));
+        self.stop = Some(stop);
+    }
+}
+
+impl Shared {
+    fn current(&self) -> Id {
+        *self
+            .current
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Writes a younger lock, then removes the old one, so that there is always one.
+    fn refresh(&self) -> Result<(), VaultError> {
+        let info = LockInfo::new(&self.host, self.mode);
+        let new = unpacked::save(&*self.store, &self.key, FileKind::Lock, &info)?;
+        let mut current = self
+            .current
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, new);
+        drop(current);
+        Ok(self.store.delete(&ObjectKey::of(FileKind::Lock, &old))?)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(refresher) = self.refresher.take()
+            && refresher.join().is_err()
+        {
+            tracing::warn!("the thread that renews the lock had failed");
+        }
+        let key = ObjectKey::of(FileKind::Lock, &self.shared.current());
+        if let Err(error) = self.shared.store.delete(&key) {
+            tracing::warn!(%error, "our lock could not be removed; it becomes stale in 30 minutes");
+        }
+    }
+}
+
+/// All locks that can be read. A lock that vanishes meanwhile is none; one that cannot be read is
+/// nobody's that we know, and is told.
+pub(crate) fn list(store: &dyn Store, key: &Key) -> Result<Vec<(Id, LockInfo)>, VaultError> {
+    let mut locks = Vec::new();
+    for listed in store.list(FileKind::Lock.folder())? {
+        let Ok(id) = listed.key.name().parse::<Id>() else {
+            continue;
+        };
+        match unpacked::load(store, key, FileKind::Lock, &id) {
+            Ok(info) => locks.push((id, info)),
+            Err(error) if error.is_not_found() => {}
+            Err(error @ VaultError::Damaged { .. }) => {
+                tracing::warn!(%error, "a lock was passed over");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(locks)
+}
+
+fn refuse_conflicts(
+    store: &dyn Store,
+    key: &Key,
+    host: &Host,
+    mode: LockMode,
+    own: Option<Id>,
+) -> Result<(), VaultError> {
+    for (id, owner) in list(store, key)? {
+        let conflicts = owner.exclusive || mode == LockMode::Exclusive;
+        if Some(id) == own || !conflicts {
+            continue;
+        }
+        if owner.is_of_dead_process(host) {
+            tracing::warn!(lock = %id.short(), pid = owner.pid, "removed the lock of a dead process");
+            store.delete(&ObjectKey::of(FileKind::Lock, &id))?;
+            continue;
+        }
+        let is_stale = owner.is_stale(host, Timestamp::now());
+        return Err(LockConflict {
+            id,
+            owner,
+            is_stale,
+        }
+        .into());
+    }
+    Ok(())
+}
+
+/// Removes locks that nobody can be behind; returns them.
+pub(crate) fn remove_stale(
+    store: &dyn Store,
+    key: &Key,
+    host: &Host,
+) -> Result<Vec<(Id, LockInfo)>, VaultError> {
+    let mut stale = list(store, key)?;
+    stale.retain(|(_, info)| info.is_stale(host, Timestamp::now()));
+    for (id, _) in &stale {
+        store.delete(&ObjectKey::of(FileKind::Lock, id))?;
+    }
+    Ok(stale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    fn setting() -> (Arc<dyn Store>, Key, Host) {
+        (
+            Arc::new(MemoryStore::new()),
+            Key::random().unwrap(),
+            Host::current(),
+        )
+    }
+
+    fn leave(store: &dyn Store, key: &Key, host: &Host, mode: LockMode) -> Id {
+        unpacked::save(store, key, FileKind::Lock, &LockInfo::new(host, mode)).unwrap()
+    }
+
+    #[test]
+    fn shared_locks_live_together_and_are_removed() {
+        let (store, key, host) = setting();
+        let take = || {
+            Lock::take(
+                Arc::clone(&store),
+                key.clone(),
+                host.clone(),
+                LockMode::Shared,
+            )
+        };
+        let (one, two) = (take().unwrap(), take().unwrap());
+        assert_eq!(list(&*store, &key).unwrap().len(), 2);
+        drop((one, two));
+        assert_eq!(list(&*store, &key).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn an_exclusive_lock_of_another_machine_is_in_the_way() {
+        let (store, key, host) = setting();
+        let other = Host {
+            name: "elsewhere".to_owned(),
+            ..host.clone()
+        };
+        leave(&*store, &key, &other, LockMode::Exclusive);
+        let error = Lock::take(Arc::clone(&store), key.clone(), host, LockMode::Shared)
+            .err()
+            .expect("it is locked");
+        assert!(error.to_string().contains("on elsewhere"), "{error}");
+        assert_eq!(
+            list(&*store, &key).unwrap().len(),
+            1,
+            "our own lock is gone"
+        );
+    }
+
+    #[test]
+    fn a_dead_process_of_this_machine_is_not_in_the_way() {
+        let (store, key, host) = setting();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let dead = Host {
+            pid: child.id(),
+            ..host.clone()
+        };
+        leave(&*store, &key, &dead, LockMode::Exclusive);
+        Lock::take(Arc::clone(&store), key.clone(), host, LockMode::Shared).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_somebody_removed_is_lost() {
+        let (store, key, host) = setting();
+        let lock = Lock::take(Arc::clone(&store), key, host, LockMode::Shared).unwrap();
+        lock.ensure_held().unwrap();
+        store
+            .delete(&ObjectKey::of(FileKind::Lock, &lock.shared.current()))
+            .unwrap();
+        assert!(matches!(
+            lock.ensure_held(),
+            Err(VaultError::LockLost { .. })
+        ));
+    }
+
+    #[test]
+    fn a_renewed_lock_is_one_younger_lock() {
+        let (store, key, host) = setting();
+        let lock = Lock::take(Arc::clone(&store), key.clone(), host, LockMode::Shared).unwrap();
+        let before = lock.shared.current();
+        lock.shared.refresh().unwrap();
+        assert_ne!(before, lock.shared.current());
+        assert_eq!(list(&*store, &key).unwrap().len(), 1);
+        lock.ensure_held().unwrap();
+    }
+
+    #[test]
+    fn old_locks_are_stale_and_young_ones_are_not() {
+        let host = Host::current();
+        let other = Host {
+            name: "elsewhere".to_owned(),
+            ..host.clone()
+        };
+        let info = LockInfo::new(&other, LockMode::Exclusive);
+        let now = Timestamp::now();
+        assert!(!info.is_stale(&host, now));
+        assert!(info.is_stale(&host, now + SignedDuration::from_mins(31)));
+    }
+}

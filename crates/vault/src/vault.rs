@@ -1,0 +1,422 @@
+//! An open vault.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    blob::{self, BlobKind},
+    crypto::Key,
+    error::VaultError,
+    host::Host,
+    id::Id,
+    index::{Index, Location, StoredIndex},
+    keyfile::{self, KeyInfo, Password},
+    lock::{self, Lock, LockInfo, LockMode},
+    snapshot::{Snapshot, StoredSnapshot},
+    store::{FileKind, ObjectKey, Store},
+    tree::{Node, NodeKind, Tree},
+    unpacked,
+};
+
+/// The version of restic's format that this engine reads and writes.
+const FORMAT_VERSION: u32 = 2;
+
+/// An open repository: its store, its master key and who we are. Cheap to clone.
+#[derive(Clone)]
+pub struct Vault {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) key: Key,
+    pub(crate) config: Config,
+    pub(crate) host: Host,
+    key_id: Id,
+}
+
+/// The repository's configuration. Source: restic's design document, "Repository Layout".
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Config {
+    version: u32,
+    /// The repository's name.
+    pub id: String,
+    /// The irreducible polynomial of restic's own chunker, 16 hex digits at most. Ours takes it as a secret, so that
+    /// chunk lengths tell nothing of known files.
+    pub chunker_polynomial: String,
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Vault({})", self.store.location())
+    }
+}
+
+impl Vault {
+    /// Makes a new vault in an empty place.
+    ///
+    /// # Errors
+    /// [`VaultError::VaultExists`] if there is one, or anything that looks like a part of one.
+    pub fn create(store: Arc<dyn Store>, password: &Password) -> Result<Self, VaultError> {
+        let host = Host::current();
+        let location = store.location();
+        match store.read(&ObjectKey::config()) {
+            Ok(_) => return Err(VaultError::VaultExists { location }),
+            Err(error) if error.kind == crate::store::StoreErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        let key = Key::random()?;
+        let key_id = keyfile::add(&*store, &key, password, &host)?;
+        let config = Config {
+            version: FORMAT_VERSION,
+            id: Id::random()?.to_string(),
+            chunker_polynomial: crate::polynomial::random_irreducible()?,
+        };
+        // Written last: a place without it is no vault, so a creation cut short is repeated.
+        let sealed = key.seal(&serde_json::to_vec(&config)?)?;
+        store.create(&ObjectKey::config(), &sealed)?;
+        Ok(Self {
+            store,
+            key,
+            config,
+            host,
+            key_id,
+        })
+    }
+
+    /// Opens a vault.
+    ///
+    /// # Errors
+    /// [`VaultError::NoVault`], [`VaultError::WrongPassword`], [`VaultError::UnknownVersion`], or
+    /// as the store failed.
+    pub fn open(store: Arc<dyn Store>, password: &Password) -> Result<Self, VaultError> {
+        let location = store.location();
+        let mut sealed = match store.read(&ObjectKey::config()) {
+            Err(error) if error.kind == crate::store::StoreErrorKind::NotFound => {
+                return Err(VaultError::NoVault { location });
+            }
+            other => other?,
+        };
+        let (key_id, key) = keyfile::open(&*store, password)?;
+        let damaged = |reason: String| VaultError::Damaged {
+            kind: FileKind::Config,
+            name: format!("of {location}"),
+            reason,
+        };
+        let plain = key
+            .open_in_place(&mut sealed)
+            .map_err(|error| damaged(error.to_string()))?;
+        let config: Config =
+            serde_json::from_slice(plain).map_err(|error| damaged(error.to_string()))?;
+        if config.version != FORMAT_VERSION {
+            return Err(VaultError::UnknownVersion {
+                location,
+                version: config.version,
+            });
+        }
+        Ok(Self {
+            store,
+            key,
+            config,
+            host: Host::current(),
+            key_id,
+        })
+    }
+
+    /// Where it is, for people.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.store.location()
+    }
+
+    /// The repository's configuration.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes a lock on the whole vault.
+    ///
+    /// # Errors
+    /// [`VaultError::Locked`] if somebody is in the way.
+    pub fn lock(&self, mode: LockMode) -> Result<Lock, VaultError> {
+        Lock::take(
+            Arc::clone(&self.store),
+            self.key.clone(),
+            self.host.clone(),
+            mode,
+        )
+    }
+
+    /// All locks on the vault, ours among them.
+    ///
+    /// # Errors
+    /// As the store failed.
+    pub fn locks(&self) -> Result<Vec<(Id, LockInfo)>, VaultError> {
+        lock::list(&*self.store, &self.key)
+    }
+
+    /// Removes the locks that nobody can be behind, and returns them.
+    ///
+    /// # Errors
+    /// As the store failed.
+    pub fn unlock_stale(&self) -> Result<Vec<(Id, LockInfo)>, VaultError> {
+        lock::remove_stale(&*self.store, &self.key, &self.host)
+    }
+
+    /// The key files, without their secrets.
+    ///
+    /// # Errors
+    /// As the store failed; damaged key files are left out and logged.
+    pub fn keys(&self) -> Result<Vec<KeyInfo>, VaultError> {
+        let (keys, damaged) = keyfile::load(&*self.store)?;
+        for error in damaged {
+            tracing::warn!(%error, "a key file was passed over");
+        }
+        Ok(keys
+            .iter()
+            .map(|(id, key)| key.info(*id, *id == self.key_id))
+            .collect())
+    }
+
+    /// Adds a password by which the vault opens too.
+    ///
+    /// # Errors
+    /// As the store failed.
+    pub fn add_key(&self, password: &Password) -> Result<Id, VaultError> {
+        keyfile::add(&*self.store, &self.key, password, &self.host)
+    }
+
+    /// Reads the whole index.
+    ///
+    /// # Errors
+    /// The first index file that cannot be read: with a part of the index, a blob that is there
+    /// looks missing.
+    pub fn load_index(&self) -> Result<Index, VaultError> {
+        let (index, mut failed) = self.load_index_files()?;
+        failed.pop().map_or(Ok(index), Err)
+    }
+
+    /// Reads every index file that can be read, and returns why others cannot.
+    pub(crate) fn load_index_files(&self) -> Result<(Index, Vec<VaultError>), VaultError> {
+        let index = Index::default();
+        let mut failed = Vec::new();
+        let mut packs = Vec::new();
+        for id in self.list_ids(FileKind::Index)? {
+            match unpacked::load::<StoredIndex>(&*self.store, &self.key, FileKind::Index, &id) {
+                Ok(stored) => packs.extend(stored.packs),
+                Err(error) => failed.push(error),
+            }
+        }
+        index.add_all(&packs);
+        Ok((index, failed))
+    }
+
+    /// The ids of all files of a kind. Names that are no ids are other programs' temporary files.
+    pub(crate) fn list_ids(&self, kind: FileKind) -> Result<Vec<Id>, VaultError> {
+        let listed = self.store.list(kind.folder())?;
+        Ok(listed
+            .iter()
+            .filter_map(|listed| listed.key.name().parse().ok())
+            .collect())
+    }
+
+    /// All snapshots, oldest first.
+    ///
+    /// # Errors
+    /// The first snapshot that cannot be read.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>, VaultError> {
+        let (snapshots, mut failed) = self.readable_snapshots()?;
+        failed.pop().map_or(Ok(snapshots), Err)
+    }
+
+    /// All snapshots that can be read, oldest first, and why others cannot.
+    ///
+    /// # Errors
+    /// As the store failed to list.
+    pub fn readable_snapshots(&self) -> Result<(Vec<Snapshot>, Vec<VaultError>), VaultError> {
+        let mut snapshots = Vec::new();
+        let mut failed = Vec::new();
+        for id in self.list_ids(FileKind::Snapshot)? {
+            match unpacked::load::<StoredSnapshot>(&*self.store, &self.key, FileKind::Snapshot, &id)
+            {
+                Ok(stored) => snapshots.push(Snapshot { id, stored }),
+                // Forgotten by somebody since the listing: no longer a snapshot.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => failed.push(error),
+            }
+        }
+        snapshots.sort_by_key(|snapshot| (snapshot.stored.time, snapshot.id));
+        Ok((snapshots, failed))
+    }
+
+    /// The snapshot of this id, beginning of an id, or `latest`.
+    ///
+    /// # Errors
+    /// [`VaultError::NoSnapshot`], [`VaultError::AmbiguousSnapshot`], or damage of the one meant.
+    pub fn find_snapshot(&self, wanted: &str) -> Result<Snapshot, VaultError> {
+        let none = || VaultError::NoSnapshot {
+            wanted: wanted.to_owned(),
+        };
+        if wanted == "latest" {
+            let (mut snapshots, failed) = self.readable_snapshots()?;
+            for error in failed {
+                tracing::warn!(%error, "a recovery point was passed over");
+            }
+            return snapshots.pop().ok_or_else(none);
+        }
+        if wanted.is_empty() {
+            return Err(none());
+        }
+        let mut ids = self.list_ids(FileKind::Snapshot)?;
+        ids.retain(|id| id.to_string().starts_with(wanted));
+        match ids[..] {
+            [] => Err(none()),
+            [id] => {
+                let stored = unpacked::load(&*self.store, &self.key, FileKind::Snapshot, &id)?;
+                Ok(Snapshot { id, stored })
+            }
+            _ => Err(VaultError::AmbiguousSnapshot {
+                wanted: wanted.to_owned(),
+                count: ids.len(),
+            }),
+        }
+    }
+
+    /// Gives a snapshot other tags. The old one is removed only when the new one is durable;
+    /// `original` keeps its id, as restic does it.
+    ///
+    /// # Errors
+    /// As the store failed; there may be two then, and there is never none.
+    pub fn set_tags(&self, snapshot: &Snapshot, tags: Vec<String>) -> Result<Snapshot, VaultError> {
+        let _lock = self.lock(LockMode::Exclusive)?;
+        let mut stored = snapshot.stored.clone();
+        stored.original = stored.original.or(Some(snapshot.id));
+        stored.tags = tags;
+        let id = unpacked::save(&*self.store, &self.key, FileKind::Snapshot, &stored)?;
+        self.store
+            .delete(&ObjectKey::of(FileKind::Snapshot, &snapshot.id))?;
+        Ok(Snapshot { id, stored })
+    }
+
+    /// Reads one blob and verifies it against its id.
+    ///
+    /// # Errors
+    /// [`VaultError::MissingBlob`], [`VaultError::Damaged`], or as the store failed.
+    pub fn read_blob(&self, index: &Index, kind: BlobKind, id: &Id) -> Result<Vec<u8>, VaultError> {
+        let location = index
+            .find(kind, id)
+            .ok_or(VaultError::MissingBlob { id: *id })?;
+        let mut sealed = vec![0; location.blob.length as usize];
+        let pack = ObjectKey::of(FileKind::Pack, &location.pack);
+        self.store
+            .read_range(&pack, u64::from(location.blob.offset), &mut sealed)?;
+        let mut plain = Vec::new();
+        open_blob(&self.key, &location, &mut sealed, &mut plain)?;
+        Ok(plain)
+    }
+
+    /// Reads a tree.
+    ///
+    /// # Errors
+    /// As [`Vault::read_blob`], and damage if it does not parse.
+    pub fn read_tree(&self, index: &Index, id: &Id) -> Result<Tree, VaultError> {
+        let bytes = self.read_blob(index, BlobKind::Tree, id)?;
+        serde_json::from_slice(&bytes).map_err(|error| VaultError::Damaged {
+            kind: FileKind::Pack,
+            name: format!("(tree {id})"),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The entry at `path` (segments between slashes) of a snapshot; `None` is its root.
+    ///
+    /// # Errors
+    /// [`VaultError::NoSuchPath`], or as a tree could not be read.
+    pub fn find_node(
+        &self,
+        index: &Index,
+        snapshot: &Snapshot,
+        path: &str,
+    ) -> Result<Option<Node>, VaultError> {
+        let missing = || VaultError::NoSuchPath {
+            snapshot: snapshot.id,
+            path: path.to_owned(),
+        };
+        let mut tree = snapshot.stored.tree;
+        let mut segments = path.split('/').filter(|s| !s.is_empty()).peekable();
+        while let Some(segment) = segments.next() {
+            let listing = self.read_tree(index, &tree)?;
+            let node = listing.get(segment.as_bytes()).ok_or_else(missing)?;
+            if segments.peek().is_none() {
+                return Ok(Some(node.clone()));
+            }
+            tree = match (node.kind, node.subtree) {
+                (NodeKind::Dir, Some(subtree)) => subtree,
+                _ => return Err(missing()),
+            };
+        }
+        Ok(None)
+    }
+
+    /// Writes a file's content, blob by blob, each verified.
+    ///
+    /// # Errors
+    /// As a blob could not be read, or as `out` failed.
+    pub fn copy_file(
+        &self,
+        index: &Index,
+        node: &Node,
+        out: &mut dyn std::io::Write,
+    ) -> Result<u64, CopyError> {
+        let mut written = 0;
+        for id in node.content.iter().flatten() {
+            let plain = self.read_blob(index, BlobKind::Data, id)?;
+            out.write_all(&plain).map_err(CopyError::Write)?;
+            written += plain.len() as u64;
+        }
+        Ok(written)
+    }
+}
+
+/// Why a file's content did not reach its reader.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The vault did not give it.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The reader did not take it.
+    #[error("write the content out")]
+    Write(#[source] std::io::Error),
+}
+
+/// Opens, decompresses and verifies a blob that was read as `sealed`.
+pub(crate) fn open_blob(
+    key: &Key,
+    location: &Location,
+    sealed: &mut [u8],
+    plain: &mut Vec<u8>,
+) -> Result<(), VaultError> {
+    let Location { pack, blob: place } = location;
+    let blob_damaged = |reason: String| {
+        let reason = format!(
+            "blob {} at byte {}: {reason}",
+            place.id.short(),
+            place.offset
+        );
+        VaultError::damaged(FileKind::Pack, pack, reason)
+    };
+    let body = key
+        .open_in_place(sealed)
+        .map_err(|error| blob_damaged(error.to_string()))?;
+    match place.uncompressed_length {
+        Some(length) => blob::decompress(body, length as usize, plain).map_err(&blob_damaged)?,
+        None => {
+            plain.clear();
+            plain.extend_from_slice(body);
+        }
+    }
+    if Id::of(plain) != place.id {
+        return Err(blob_damaged(
+            "its content does not have the hash that is its name".into(),
+        ));
+    }
+    Ok(())
+}
