@@ -14,9 +14,14 @@
     reason = "fixtures need not survive a power cut, so `std::fs::write` is fine here"
 )]
 
+pub mod data;
 pub mod error;
+pub mod faults;
+pub mod hard;
+pub mod load;
 pub mod postgres;
 pub mod process;
+pub mod restic;
 pub mod skip;
 
 pub use error::TestingError;
