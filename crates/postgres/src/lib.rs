@@ -1,18 +1,21 @@
 //! Everything about PostgreSQL (13 to 18) that backup and restore need, without an async runtime.
 //!
 //! Start at [`wire::take`] for a base backup over a connection, at [`in_place::Session`] for one of
-//! a data directory within reach. [`Client`] is the one connection
+//! a data directory within reach, at [`dump`] for logical ones. [`Client`] is the one connection
 //! they share; [`layout`] knows names and places and does no I/O.
 //!
 //! Absent on purpose: where backups are stored. What is captured goes to a [`PgdataSink`].
 
 mod client;
 mod control_file;
+pub mod dump;
 mod error;
 mod identity;
 pub mod in_place;
 pub mod layout;
 mod options;
+mod portable_config;
+mod restored;
 mod sink;
 pub mod wire;
 
@@ -22,4 +25,6 @@ pub use error::{Error, ServerError};
 pub use identity::{ServerIdentity, identity};
 pub use layout::{Lsn, SegmentName, SegmentSize, Timeline};
 pub use options::{ConnectOptions, Host, SslMode};
+pub use portable_config::{PortableConfig, portable_config};
+pub use restored::{RestoredDirectory, prepare_restored};
 pub use sink::{EntryMeta, PgdataSink};

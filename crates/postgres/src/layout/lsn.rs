@@ -46,7 +46,8 @@ impl FromStr for Lsn {
         let refuse = || ParseLayoutError::new("WAL location", text);
         let (high, low) = text.trim().split_once('/').ok_or_else(refuse)?;
         let half = |part: &str| match part.len() {
-            1..=8 => u32::from_str_radix(part, 16).map_err(|_| refuse()),
+            // The standard library would take a sign too.
+            1..=8 if part.bytes().all(|byte| byte.is_ascii_hexdigit()) => u32::from_str_radix(part, 16).map_err(|_| refuse()),
             _ => Err(refuse()),
         };
         Ok(Self(u64::from(half(high)?) << 32 | u64::from(half(low)?)))

@@ -131,6 +131,13 @@ impl ConnectOptions {
         self.clone().with_database(database).password()
     }
 
+    /// Fixes the password that `other` finds, before the database it is looked up by changes.
+    #[must_use]
+    pub(crate) fn with_password_of(mut self, other: &Self) -> Self {
+        self.password = other.password();
+        self
+    }
+
     /// Host and port, or the socket's path, for messages.
     pub fn address(&self) -> String {
         match &self.host {
