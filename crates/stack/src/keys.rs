@@ -1,0 +1,112 @@
+//! The keys of `rekindle.yaml`, by what may be shown of their values.
+
+/// Keys whose value may be shown in an error. A key that is not here, misspelt ones above all,
+/// may hold a secret, and its value is shown as `***`.
+pub(crate) const OPEN_KEYS: &[&str] = &[
+    "allow",
+    "at",
+    "bin_dir",
+    "buckets",
+    "compression",
+    "context",
+    "credentials_env",
+    "credentials_file",
+    "daily",
+    "data_directory",
+    "database",
+    "depends_on",
+    "do",
+    "endpoint",
+    "every",
+    "exclude",
+    "expect",
+    "file",
+    "hourly",
+    "http",
+    "include",
+    "key_env",
+    "key_file",
+    "kind",
+    "last",
+    "level",
+    "logical",
+    "method",
+    "monthly",
+    "name",
+    "namespace",
+    "on",
+    "optional",
+    "pack_size",
+    "password_env",
+    "password_file",
+    "paths",
+    "physical",
+    "point",
+    "pre_change",
+    "priority",
+    "project",
+    "reach",
+    "role",
+    "rpo",
+    "rto",
+    "scenario",
+    "service",
+    "sql",
+    "stack",
+    "stateless",
+    "storage_class",
+    "url",
+    "wal",
+    "webhook_env",
+    "webhook_file",
+    "weekly",
+    "yearly",
+];
+
+/// Keys that hold nothing but other keys.
+pub(crate) const SECTION_KEYS: &[&str] = &[
+    "checks",
+    "contacts",
+    "copies",
+    "datasets",
+    "env",
+    "equals",
+    "health",
+    "notify",
+    "retention",
+    "runtime",
+    "schedule",
+    "services",
+    "vault",
+];
+
+/// Keys that hold a secret.
+pub(crate) const SECRET_KEYS: &[&str] = &["credentials", "key", "password", "webhook"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_lists_are_those_of_the_schema() {
+        fn keys(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+            if let Some(properties) = value.get("properties").and_then(|p| p.as_object()) {
+                found.extend(properties.keys().cloned());
+            }
+            match value {
+                serde_json::Value::Object(map) => map.values().for_each(|value| keys(value, found)),
+                serde_json::Value::Array(items) => {
+                    items.iter().for_each(|value| keys(value, found))
+                }
+                _ => {}
+            }
+        }
+        let mut in_schema = std::collections::BTreeSet::new();
+        keys(&crate::json_schema(), &mut in_schema);
+        let lists = [OPEN_KEYS, SECTION_KEYS, SECRET_KEYS].concat();
+        assert_eq!(
+            in_schema,
+            lists.iter().map(|key| (*key).to_owned()).collect()
+        );
+    }
+}

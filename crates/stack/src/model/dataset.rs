@@ -1,0 +1,194 @@
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+
+use crate::choice::choice;
+use crate::secret::{Secret, SecretError, SecretSource};
+use crate::url::ServiceUrl;
+
+/// State of a service that must survive.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Dataset {
+    /// A PostgreSQL cluster.
+    Postgres(PostgresDataset),
+    /// A Redis (or Valkey) server.
+    Redis(RedisDataset),
+    /// Buckets of an S3-compatible store.
+    S3(S3Dataset),
+    /// A MeiliSearch server.
+    Meilisearch(MeilisearchDataset),
+    /// Files and directories.
+    Files(FilesDataset),
+}
+
+impl Dataset {
+    /// The kind as it is written in `rekindle.yaml` and in the paths of a recovery point.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "postgres",
+            Self::Redis(_) => "redis",
+            Self::S3(_) => "s3",
+            Self::Meilisearch(_) => "meilisearch",
+            Self::Files(_) => "files",
+        }
+    }
+}
+
+/// A PostgreSQL cluster, version 13 to 18.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PostgresDataset {
+    /// Connection URL as libpq takes it, `sslmode` and `sslrootcert` included. Its role needs
+    /// `REPLICATION` for a physical backup.
+    pub url: ServiceUrl,
+    /// The password, if it is not in the URL.
+    pub password: Option<SecretSource>,
+    /// Back up the whole cluster as files.
+    #[schemars(extend("default" = true))]
+    pub physical: bool,
+    /// Back up databases as dumps as well: `all`, a list of names, or `false`.
+    #[schemars(extend("default" = false))]
+    pub logical: LogicalDump,
+    /// Archive WAL, so that any moment can be restored: `stream`, `push` or `false`.
+    #[schemars(extend("default" = false))]
+    pub wal: WalMode,
+    /// How a physical backup reads the cluster.
+    #[schemars(extend("default" = "auto"))]
+    pub method: CaptureMethod,
+    /// The cluster's data directory as seen from here. Default: as the server names it.
+    pub data_directory: Option<PathBuf>,
+    /// The directory of `pg_dump`, `pg_restore` and `psql`. Default: found by the server's version.
+    pub bin_dir: Option<PathBuf>,
+}
+
+impl PostgresDataset {
+    /// The password of `password`, else of the URL; `None` if there is neither.
+    ///
+    /// # Errors
+    /// [`SecretError`] if its file or variable cannot be read.
+    pub fn read_password(&self) -> Result<Option<Secret>, SecretError> {
+        read_password(self.password.as_ref(), &self.url)
+    }
+}
+
+impl RedisDataset {
+    /// The password of `password`, else of the URL; `None` if there is neither.
+    ///
+    /// # Errors
+    /// [`SecretError`] if its file or variable cannot be read.
+    pub fn read_password(&self) -> Result<Option<Secret>, SecretError> {
+        read_password(self.password.as_ref(), &self.url)
+    }
+}
+
+fn read_password(
+    source: Option<&SecretSource>,
+    url: &ServiceUrl,
+) -> Result<Option<Secret>, SecretError> {
+    match source {
+        Some(source) => source.read().map(Some),
+        None => Ok(url.password().cloned()),
+    }
+}
+
+/// Which databases are dumped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogicalDump {
+    /// None: `false`.
+    None,
+    /// Every database that accepts connections: `all`.
+    All,
+    /// These.
+    Databases(Vec<String>),
+}
+
+/// How WAL reaches the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalMode {
+    /// Not at all: `false`.
+    Off,
+    /// By a receiver on a replication slot; seconds of loss at most: `stream`.
+    Stream,
+    /// By the server's `archive_command`: `push`.
+    Push,
+}
+
+choice! {
+    /// How a physical backup reads the cluster.
+    #[derive(Default)]
+    "method" CaptureMethod {
+        /// In place if the data directory can be read here, else over the wire.
+        #[default]
+        Auto = "auto",
+        /// From the data directory.
+        InPlace = "in_place",
+        /// Over a replication connection.
+        Wire = "wire",
+    }
+}
+
+/// A Redis (or Valkey) server.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RedisDataset {
+    /// `redis://host:port`, or `rediss://` for TLS.
+    pub url: ServiceUrl,
+    /// The password, if it is not in the URL.
+    pub password: Option<SecretSource>,
+    /// What is saved.
+    #[schemars(extend("default" = ["rdb"]))]
+    pub include: Vec<RedisPart>,
+}
+
+choice! {
+    /// A form in which Redis keeps its data.
+    "part of Redis" RedisPart {
+        /// The snapshot, `dump.rdb`.
+        Rdb = "rdb",
+        /// The append-only files.
+        Aof = "aof",
+    }
+}
+
+/// Buckets of an S3-compatible store.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct S3Dataset {
+    /// URL of the store.
+    pub endpoint: ServiceUrl,
+    /// Names of the buckets.
+    #[schemars(length(min = 1))]
+    pub buckets: Vec<String>,
+    /// Access keys: lines `AWS_ACCESS_KEY_ID=…` and `AWS_SECRET_ACCESS_KEY=…`, an AWS credentials
+    /// file, or `ACCESS:SECRET`.
+    pub credentials: SecretSource,
+}
+
+/// A MeiliSearch server.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct MeilisearchDataset {
+    /// URL of the server.
+    pub url: ServiceUrl,
+    /// An API key that may make dumps. Not needed by a server without a master key.
+    pub key: Option<SecretSource>,
+}
+
+/// Files and directories of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct FilesDataset {
+    /// Files and directories, with all that is in them.
+    #[schemars(length(min = 1))]
+    pub paths: Vec<PathBuf>,
+    /// Patterns of what is left out, as in `.gitignore`.
+    #[schemars(extend("default" = []))]
+    pub exclude: Vec<String>,
+}

@@ -1,0 +1,19 @@
+//! The words of a stack, as types. Their documentation is that of the keys, and becomes the schema.
+
+mod dataset;
+mod rules;
+mod service;
+mod stack;
+mod vault;
+
+pub use dataset::{
+    CaptureMethod, Dataset, FilesDataset, LogicalDump, MeilisearchDataset, PostgresDataset,
+    RedisDataset, RedisPart, S3Dataset, WalMode,
+};
+pub use rules::{
+    Check, CheckLevel, Contact, EnvFile, Expectation, Notification, NotifyOn, Retention,
+    ScheduledTask, ScheduledWork, SqlQuery,
+};
+pub use service::{HealthCheck, Priority, Service};
+pub use stack::{Runtime, Stack};
+pub use vault::{Compression, Vault, VaultCopy};

@@ -1,0 +1,68 @@
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+
+use super::Dataset;
+use crate::choice::choice;
+use crate::name::Name;
+use crate::period::Period;
+use crate::url::ServiceUrl;
+
+/// One thing the runtime runs. It has datasets, or says that it is stateless.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Service {
+    /// Its name: the key under `services`.
+    #[schemars(skip)]
+    pub name: Name,
+    /// Its state that must survive; at most one dataset of each kind.
+    #[schemars(extend("default" = []))]
+    pub datasets: Vec<Dataset>,
+    /// Says that nothing of it needs a backup.
+    #[schemars(extend("default" = false))]
+    pub stateless: bool,
+    /// Services that must be healthy before it starts.
+    #[schemars(extend("default" = []))]
+    pub depends_on: Vec<Name>,
+    /// Target: how much recent data may be lost at most (recovery point objective).
+    pub rpo: Option<Period>,
+    /// Target: how long it may be down at most (recovery time objective).
+    pub rto: Option<Period>,
+    /// How much it matters.
+    #[schemars(extend("default" = "medium"))]
+    pub priority: Priority,
+    /// Whether the stack is well without it.
+    #[schemars(extend("default" = false))]
+    pub optional: bool,
+    /// How it shows that it is well.
+    pub health: Option<HealthCheck>,
+}
+
+choice! {
+    /// How much a service matters.
+    #[derive(Default)]
+    "priority" Priority {
+        /// Without it there is no business.
+        Critical = "critical",
+        /// Badly missed.
+        High = "high",
+        /// There are ways around it.
+        #[default]
+        Medium = "medium",
+        /// Can wait.
+        Low = "low",
+    }
+}
+
+/// How a service shows that it is well.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct HealthCheck {
+    /// URL that must answer with a status of 200 to 299.
+    pub http: ServiceUrl,
+    /// Fields of its JSON answer and the value each must have.
+    #[schemars(extend("default" = {}), with = "BTreeMap<String, crate::schema::Scalar>")]
+    pub expect: BTreeMap<String, serde_json::Value>,
+}

@@ -1,0 +1,60 @@
+use schemars::JsonSchema;
+
+use crate::choice::choice;
+use crate::location::VaultLocation;
+use crate::name::Name;
+use crate::secret::SecretSource;
+
+/// Where recovery points are kept: a restic repository and the WAL archive beside it.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Vault {
+    /// A directory, `s3://bucket/prefix?endpoint=…&region=…`, `gs://bucket/prefix`,
+    /// `az://container/prefix` or `sftp://user@host/path`.
+    pub at: VaultLocation,
+    /// The password that opens the vault. Without it nothing can be restored: keep it elsewhere too.
+    pub password: SecretSource,
+    /// Access keys of the store: lines `AWS_ACCESS_KEY_ID=…` and `AWS_SECRET_ACCESS_KEY=…`, an AWS
+    /// credentials file, or `ACCESS:SECRET`.
+    pub credentials: Option<SecretSource>,
+    /// How hard to compress.
+    #[schemars(extend("default" = "default"))]
+    pub compression: Compression,
+    /// Size at which a pack file is finished, as in `16MiB`; 4 MiB to 128 MiB. Default: chosen by
+    /// the engine.
+    #[schemars(with = "Option<crate::schema::Size>")]
+    pub pack_size: Option<u64>,
+    /// Other vaults that hold the same.
+    #[schemars(extend("default" = []))]
+    pub copies: Vec<VaultCopy>,
+}
+
+/// Another vault that mirrors the first elsewhere.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct VaultCopy {
+    /// Name of the copy, unique in the stack.
+    pub name: Name,
+    /// Where it lies; as `vault.at`.
+    pub at: VaultLocation,
+    /// Storage class of its objects, as the store names it. Default: the bucket's.
+    pub storage_class: Option<String>,
+    /// Access keys of its store; as `vault.credentials`.
+    pub credentials: Option<SecretSource>,
+}
+
+choice! {
+    /// How hard to compress.
+    #[derive(Default)]
+    "compression" Compression {
+        /// Least time.
+        Fast = "fast",
+        /// A good ratio at the speed of the store.
+        #[default]
+        Default = "default",
+        /// Least space.
+        Max = "max",
+    }
+}

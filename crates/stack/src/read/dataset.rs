@@ -1,0 +1,193 @@
+//! Datasets, one function per kind.
+
+use super::{Context, Fields, quoted, rules, scalar};
+use crate::model::{
+    Dataset, FilesDataset, LogicalDump, MeilisearchDataset, PostgresDataset, RedisDataset,
+    RedisPart, S3Dataset, WalMode,
+};
+use crate::node::{Node, Value};
+use crate::secret::SecretSource;
+use crate::suggest;
+use crate::url::ServiceUrl;
+
+pub(super) fn dataset(node: &Node, ctx: &mut Context<'_>) -> Option<Dataset> {
+    const KINDS: [&str; 5] = ["postgres", "redis", "s3", "meilisearch", "files"];
+    let mut f = Fields::of(node, "a dataset", ctx)?;
+    let kind = f.required("kind", ctx, scalar::text)?;
+    let Some(kind) = KINDS.into_iter().find(|known| *known == kind) else {
+        let place = f
+            .entry("kind")
+            .map_or(node.place, |entry| entry.value.place);
+        let help = suggest::help(&kind, KINDS, "one of");
+        ctx.error(
+            place,
+            format!("`{}` is no kind of dataset", quoted(&kind)),
+            help,
+        );
+        return None;
+    };
+    let mut f = Fields::of(node, format!("a `{kind}` dataset"), ctx)?;
+    f.entry("kind");
+    let dataset = match kind {
+        "postgres" => postgres(&mut f, ctx).map(Dataset::Postgres),
+        "redis" => redis(&mut f, ctx).map(Dataset::Redis),
+        "s3" => s3(&mut f, ctx).map(Dataset::S3),
+        "meilisearch" => meilisearch(&mut f, ctx).map(Dataset::Meilisearch),
+        _ => files(&mut f, ctx).map(Dataset::Files),
+    };
+    f.finish(ctx);
+    dataset
+}
+
+fn postgres(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<PostgresDataset> {
+    let url = f.required("url", ctx, scalar::postgres_url);
+    let password = password(f, &url, ctx);
+    let physical = f.optional("physical", ctx, scalar::boolean).unwrap_or(true);
+    let logical = f
+        .optional("logical", ctx, logical)
+        .unwrap_or(LogicalDump::None);
+    let wal = f.optional("wal", ctx, wal).unwrap_or(WalMode::Off);
+    if !physical {
+        needs_something_to_save(f, wal, ctx);
+    }
+    let method = f
+        .optional("method", ctx, scalar::choice)
+        .unwrap_or_default();
+    let data_directory = f.path("data_directory", ctx);
+    let bin_dir = f.path("bin_dir", ctx);
+    Some(PostgresDataset {
+        url: url?,
+        password,
+        physical,
+        logical,
+        wal,
+        method,
+        data_directory,
+        bin_dir,
+    })
+}
+
+/// The password of its own key; one in the URL as well would leave open which of them counts.
+fn password(
+    f: &mut Fields<'_>,
+    url: &Option<ServiceUrl>,
+    ctx: &mut Context<'_>,
+) -> Option<SecretSource> {
+    let password = f.secret("password", ctx);
+    let in_url = url.as_ref().is_some_and(|url| url.password().is_some());
+    if let (Some(entry), true, true) = (f.entry("url"), in_url, password.is_some()) {
+        let help = Some("remove it from the URL".to_owned());
+        ctx.error(
+            entry.value.place,
+            "a password is given in the URL and by a key",
+            help,
+        );
+    }
+    password
+}
+
+fn needs_something_to_save(f: &mut Fields<'_>, wal: WalMode, ctx: &mut Context<'_>) {
+    // As written: a wrong value has been reported already.
+    let logical = f.entry("logical").map(|entry| &entry.value.value);
+    let place = f.entry("physical").map_or(f.place(), |entry| entry.place);
+    if wal != WalMode::Off {
+        let help = Some("WAL is replayed onto a physical backup".to_owned());
+        ctx.error(place, "`wal` is of no use with `physical: false`", help);
+    } else if matches!(logical, None | Some(Value::Bool(false))) {
+        let help = Some("add `logical: all`, or leave `physical` out".to_owned());
+        ctx.error(
+            place,
+            "neither `physical` nor `logical`: nothing would be saved",
+            help,
+        );
+    }
+}
+
+fn logical(node: &Node, ctx: &mut Context<'_>) -> Option<LogicalDump> {
+    match &node.value {
+        Value::Bool(false) => Some(LogicalDump::None),
+        Value::Text(text) if text == "all" => Some(LogicalDump::All),
+        Value::List(items) if !items.is_empty() => {
+            let names = items
+                .iter()
+                .filter_map(|item| scalar::filled_text(item, ctx))
+                .collect();
+            rules::refuse_twice(items, "`logical`", ctx);
+            Some(LogicalDump::Databases(names))
+        }
+        other => {
+            let help = match other {
+                Value::Bool(true) => Some("write `all` for every database".to_owned()),
+                Value::Text(name) => Some(format!("a list of one is `[{}]`", quoted(name))),
+                _ => None,
+            };
+            ctx.error(
+                node.place,
+                "`all`, a list of databases or `false` is wanted here",
+                help,
+            );
+            None
+        }
+    }
+}
+
+fn wal(node: &Node, ctx: &mut Context<'_>) -> Option<WalMode> {
+    match &node.value {
+        Value::Bool(false) => return Some(WalMode::Off),
+        Value::Text(text) if text == "stream" => return Some(WalMode::Stream),
+        Value::Text(text) if text == "push" => return Some(WalMode::Push),
+        Value::Text(text) => {
+            let help = suggest::help(text, ["stream", "push", "false"], "one of");
+            ctx.error(
+                node.place,
+                format!("`{}` is no way to archive WAL", quoted(text)),
+                help,
+            );
+        }
+        _ => ctx.error(
+            node.place,
+            "`stream`, `push` or `false` is wanted here",
+            None,
+        ),
+    }
+    None
+}
+
+fn redis(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<RedisDataset> {
+    let url = f.required("url", ctx, scalar::redis_url);
+    let password = password(f, &url, ctx);
+    let include = match f.entry("include") {
+        None => vec![RedisPart::Rdb],
+        Some(_) => f.filled_list("include", ctx, scalar::choice),
+    };
+    Some(RedisDataset {
+        url: url?,
+        password,
+        include,
+    })
+}
+
+fn s3(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<S3Dataset> {
+    let endpoint = f.required("endpoint", ctx, scalar::http_url);
+    let buckets = f.filled_list("buckets", ctx, scalar::filled_text);
+    let credentials = f.required_secret("credentials", ctx);
+    Some(S3Dataset {
+        endpoint: endpoint?,
+        buckets,
+        credentials: credentials?,
+    })
+}
+
+fn meilisearch(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<MeilisearchDataset> {
+    let url = f.required("url", ctx, scalar::http_url);
+    let key = f.secret("key", ctx);
+    Some(MeilisearchDataset { url: url?, key })
+}
+
+fn files(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<FilesDataset> {
+    let paths = f.filled_list("paths", ctx, scalar::path);
+    let exclude = f
+        .list("exclude", ctx, scalar::filled_text)
+        .unwrap_or_default();
+    Some(FilesDataset { paths, exclude })
+}

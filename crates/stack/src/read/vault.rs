@@ -1,0 +1,89 @@
+//! `vault` and its copies.
+
+use super::{Context, Fields, scalar};
+use crate::model::{Vault, VaultCopy};
+use crate::node::{Node, Value};
+use crate::secret::SecretSource;
+
+const PACK_SIZES: std::ops::RangeInclusive<u64> = 4 << 20..=128 << 20;
+
+pub(super) fn vault(node: &Node, ctx: &mut Context<'_>) -> Option<Vault> {
+    let mut f = Fields::of(node, "vault", ctx)?;
+    let at = f.required("at", ctx, scalar::location);
+    let password = f.required_secret("password", ctx);
+    warn_if_inline(&password, node, ctx);
+    let credentials = f.secret("credentials", ctx);
+    let compression = f
+        .optional("compression", ctx, scalar::choice)
+        .unwrap_or_default();
+    let pack_size = f.optional("pack_size", ctx, pack_size);
+    let copies = copies(&mut f, ctx);
+    f.finish(ctx);
+    Some(Vault {
+        at: at?,
+        password: password?,
+        credentials,
+        compression,
+        pack_size,
+        copies,
+    })
+}
+
+fn warn_if_inline(password: &Option<SecretSource>, node: &Node, ctx: &mut Context<'_>) {
+    if let (Some(SecretSource::Inline(_)), Value::Map(entries)) = (password, &node.value)
+        && let Some(entry) = entries.iter().find(|entry| entry.key == "password")
+    {
+        let help = "`password_file` keeps it out of what is copied, shown and committed";
+        ctx.warn(
+            entry.place,
+            "the password of the vault stands in the file",
+            help,
+        );
+    }
+}
+
+fn pack_size(node: &Node, ctx: &mut Context<'_>) -> Option<u64> {
+    let size = scalar::size(node, ctx)?;
+    if !PACK_SIZES.contains(&size) {
+        ctx.error(node.place, "a pack size is 4MiB to 128MiB", None);
+        return None;
+    }
+    Some(size)
+}
+
+fn copies(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Vec<VaultCopy> {
+    let mut copies: Vec<VaultCopy> = Vec::new();
+    let nodes = match f.entry("copies").map(|entry| &entry.value.value) {
+        Some(Value::List(items)) => items.as_slice(),
+        _ => f.list("copies", ctx, copy).map_or(&[], |_| &[]),
+    };
+    for node in nodes {
+        let Some(copy) = copy(node, ctx) else {
+            continue;
+        };
+        if copies.iter().any(|other| other.name == copy.name) {
+            ctx.error(
+                node.place,
+                format!("another copy has the name `{}`, too", copy.name),
+                None,
+            );
+        }
+        copies.push(copy);
+    }
+    copies
+}
+
+fn copy(node: &Node, ctx: &mut Context<'_>) -> Option<VaultCopy> {
+    let mut f = Fields::of(node, "a copy of the vault", ctx)?;
+    let name = f.required("name", ctx, scalar::name);
+    let at = f.required("at", ctx, scalar::location);
+    let storage_class = f.optional("storage_class", ctx, scalar::filled_text);
+    let credentials = f.secret("credentials", ctx);
+    f.finish(ctx);
+    Some(VaultCopy {
+        name: name?,
+        at: at?,
+        storage_class,
+        credentials,
+    })
+}

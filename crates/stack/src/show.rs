@@ -1,0 +1,275 @@
+//! The configuration as it is in effect: defaults filled in, secrets masked.
+
+use crate::model::{
+    Check, Dataset, Expectation, LogicalDump, PostgresDataset, Retention, Runtime, ScheduledTask,
+    Service, SqlQuery, Stack, Vault, VaultCopy, WalMode,
+};
+use crate::secret::SecretSource;
+use crate::yaml::Yaml;
+
+/// The effective configuration as YAML that can be read again, but for its secrets.
+///
+/// A secret is shown by where it comes from (`password_file: …`); one written in the file, and a
+/// password in a URL, is `***`. Paths are absolute.
+pub fn show(stack: &Stack) -> String {
+    let services = stack
+        .services
+        .iter()
+        .map(|s| (s.name.to_string(), service(s)))
+        .collect();
+    let mut map = Entries::default();
+    map.add("stack", Yaml::text(&stack.name));
+    map.add("runtime", runtime(&stack.runtime));
+    map.add("vault", vault(&stack.vault));
+    map.add("services", Yaml::Map(services));
+    map.add(
+        "schedule",
+        Yaml::List(stack.schedule.iter().map(task).collect()),
+    );
+    map.add("retention", retention(&stack.retention));
+    map.add(
+        "checks",
+        Yaml::List(stack.checks.iter().map(check).collect()),
+    );
+    let notify = stack.notify.iter().map(|to| {
+        let mut map = Entries::default();
+        map.secret("webhook", Some(&to.webhook));
+        map.add("on", Yaml::list(&to.on));
+        map.done()
+    });
+    map.add("notify", Yaml::List(notify.collect()));
+    if let Some(env) = &stack.env {
+        let mut inner = Entries::default();
+        inner.add("file", Yaml::text(env.file.display()));
+        inner.add("allow", Yaml::list(&env.allow));
+        map.add("env", inner.done());
+    }
+    let contacts = stack.contacts.iter().map(|contact| {
+        let mut map = Entries::default();
+        map.add("role", Yaml::text(&contact.role));
+        map.add("reach", Yaml::text(&contact.reach));
+        map.done()
+    });
+    map.add("contacts", Yaml::List(contacts.collect()));
+    map.done().document()
+}
+
+/// The entries of a mapping, one after the other.
+#[derive(Default)]
+struct Entries(Vec<(String, Yaml)>);
+
+impl Entries {
+    fn add(&mut self, key: &str, value: Yaml) {
+        self.0.push((key.to_owned(), value));
+    }
+
+    fn maybe(&mut self, key: &str, value: Option<impl std::fmt::Display>) {
+        if let Some(value) = value {
+            self.add(key, Yaml::text(value));
+        }
+    }
+
+    fn secret(&mut self, key: &str, source: Option<&SecretSource>) {
+        match source {
+            Some(SecretSource::File(path)) => {
+                self.add(&format!("{key}_file"), Yaml::text(path.display()));
+            }
+            Some(SecretSource::Env(name)) => self.add(&format!("{key}_env"), Yaml::text(name)),
+            Some(SecretSource::Inline(secret)) => self.add(key, Yaml::text(secret)),
+            None => {}
+        }
+    }
+
+    fn done(self) -> Yaml {
+        Yaml::Map(self.0)
+    }
+}
+
+fn runtime(runtime: &Runtime) -> Yaml {
+    let mut map = Entries::default();
+    let kind = match runtime {
+        Runtime::Compose { .. } => "compose",
+        Runtime::Kubernetes { .. } => "kubernetes",
+        Runtime::Systemd => "systemd",
+        Runtime::Process => "process",
+    };
+    map.add("kind", Yaml::text(kind));
+    match runtime {
+        Runtime::Compose { project } => map.maybe("project", project.as_ref()),
+        Runtime::Kubernetes { namespace, context } => {
+            map.maybe("namespace", namespace.as_ref());
+            map.maybe("context", context.as_ref());
+        }
+        Runtime::Systemd | Runtime::Process => {}
+    }
+    map.done()
+}
+
+fn vault(vault: &Vault) -> Yaml {
+    let mut map = Entries::default();
+    map.add("at", Yaml::text(&vault.at));
+    map.secret("password", Some(&vault.password));
+    map.secret("credentials", vault.credentials.as_ref());
+    map.add("compression", Yaml::text(vault.compression));
+    if let Some(size) = vault.pack_size {
+        map.add("pack_size", Yaml::plain(size));
+    }
+    map.add(
+        "copies",
+        Yaml::List(vault.copies.iter().map(copy).collect()),
+    );
+    map.done()
+}
+
+fn copy(copy: &VaultCopy) -> Yaml {
+    let mut map = Entries::default();
+    map.add("name", Yaml::text(&copy.name));
+    map.add("at", Yaml::text(&copy.at));
+    map.maybe("storage_class", copy.storage_class.as_ref());
+    map.secret("credentials", copy.credentials.as_ref());
+    map.done()
+}
+
+fn service(service: &Service) -> Yaml {
+    let mut map = Entries::default();
+    if !service.datasets.is_empty() {
+        map.add(
+            "datasets",
+            Yaml::List(service.datasets.iter().map(dataset).collect()),
+        );
+    }
+    map.add("stateless", Yaml::plain(service.stateless));
+    map.add("depends_on", Yaml::list(&service.depends_on));
+    map.maybe("rpo", service.rpo);
+    map.maybe("rto", service.rto);
+    map.add("priority", Yaml::text(service.priority));
+    map.add("optional", Yaml::plain(service.optional));
+    if let Some(health) = &service.health {
+        let fields = health
+            .expect
+            .iter()
+            .map(|(key, value)| (key.clone(), json(value)));
+        let mut inner = Entries::default();
+        inner.add("http", Yaml::text(&health.http));
+        inner.add("expect", Yaml::Map(fields.collect()));
+        map.add("health", inner.done());
+    }
+    map.done()
+}
+
+fn dataset(dataset: &Dataset) -> Yaml {
+    let mut map = Entries::default();
+    map.add("kind", Yaml::text(dataset.kind()));
+    match dataset {
+        Dataset::Postgres(postgres) => add_postgres(postgres, &mut map),
+        Dataset::Redis(redis) => {
+            map.add("url", Yaml::text(&redis.url));
+            map.secret("password", redis.password.as_ref());
+            map.add("include", Yaml::list(&redis.include));
+        }
+        Dataset::S3(s3) => {
+            map.add("endpoint", Yaml::text(&s3.endpoint));
+            map.add("buckets", Yaml::list(&s3.buckets));
+            map.secret("credentials", Some(&s3.credentials));
+        }
+        Dataset::Meilisearch(search) => {
+            map.add("url", Yaml::text(&search.url));
+            map.secret("key", search.key.as_ref());
+        }
+        Dataset::Files(files) => {
+            let paths: Vec<_> = files.paths.iter().map(|path| path.display()).collect();
+            map.add("paths", Yaml::list(&paths));
+            map.add("exclude", Yaml::list(&files.exclude));
+        }
+    }
+    map.done()
+}
+
+fn add_postgres(postgres: &PostgresDataset, map: &mut Entries) {
+    map.add("url", Yaml::text(&postgres.url));
+    map.secret("password", postgres.password.as_ref());
+    map.add("physical", Yaml::plain(postgres.physical));
+    map.add(
+        "logical",
+        match &postgres.logical {
+            LogicalDump::None => Yaml::plain(false),
+            LogicalDump::All => Yaml::text("all"),
+            LogicalDump::Databases(names) => Yaml::list(names),
+        },
+    );
+    map.add(
+        "wal",
+        match postgres.wal {
+            WalMode::Off => Yaml::plain(false),
+            WalMode::Stream => Yaml::text("stream"),
+            WalMode::Push => Yaml::text("push"),
+        },
+    );
+    map.add("method", Yaml::text(postgres.method));
+    map.maybe(
+        "data_directory",
+        postgres.data_directory.as_ref().map(|path| path.display()),
+    );
+    map.maybe(
+        "bin_dir",
+        postgres.bin_dir.as_ref().map(|path| path.display()),
+    );
+}
+
+fn task(task: &ScheduledTask) -> Yaml {
+    let mut map = Entries::default();
+    map.add("every", Yaml::text(&task.every));
+    map.add("do", Yaml::text(task.work));
+    map.maybe("level", task.level);
+    map.maybe("scenario", task.scenario.as_ref());
+    map.maybe("point", task.point.as_ref());
+    map.done()
+}
+
+fn retention(retention: &Retention) -> Yaml {
+    let mut map = Entries::default();
+    let counts = [
+        ("last", retention.last),
+        ("hourly", retention.hourly),
+        ("daily", retention.daily),
+        ("weekly", retention.weekly),
+        ("monthly", retention.monthly),
+        ("yearly", retention.yearly),
+    ];
+    for (key, count) in counts {
+        if let Some(count) = count {
+            map.add(key, Yaml::plain(count));
+        }
+    }
+    map.maybe("pre_change", retention.pre_change);
+    map.maybe("wal", retention.wal);
+    map.done()
+}
+
+fn check(check: &Check) -> Yaml {
+    let mut map = Entries::default();
+    map.add("name", Yaml::text(&check.name));
+    add_query(&check.query, &mut map);
+    match &check.expectation {
+        Expectation::Value(value) => map.add("expect", json(value)),
+        Expectation::Equals(query) => {
+            let mut inner = Entries::default();
+            add_query(query, &mut inner);
+            map.add("equals", inner.done());
+        }
+    }
+    map.done()
+}
+
+fn add_query(query: &SqlQuery, map: &mut Entries) {
+    map.add("service", Yaml::text(&query.service));
+    map.maybe("database", query.database.as_ref());
+    map.add("sql", Yaml::text(&query.sql));
+}
+
+fn json(value: &serde_json::Value) -> Yaml {
+    match value {
+        serde_json::Value::String(text) => Yaml::text(text),
+        other => Yaml::plain(other),
+    }
+}

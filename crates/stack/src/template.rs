@@ -1,0 +1,103 @@
+//! A `rekindle.yaml` to begin with.
+
+use std::path::Path;
+
+use crate::location::VaultLocation;
+use crate::name::Name;
+use crate::url::ServiceUrl;
+use crate::yaml::Yaml;
+
+/// Writes a commented `rekindle.yaml`: what is known filled in, what may follow as comments.
+///
+/// `postgres` is written as it is, password included. Without it a service of files stands in its
+/// place: the directory `data` beside the file.
+pub fn template(
+    stack: &Name,
+    vault: &VaultLocation,
+    password_file: &Path,
+    postgres: Option<&ServiceUrl>,
+) -> String {
+    let line = |key: &str, value: &str| {
+        Yaml::Map(vec![(key.to_owned(), Yaml::text(value))])
+            .document()
+            .trim_end()
+            .to_owned()
+    };
+    let service = match postgres {
+        Some(url) => POSTGRES.replace("{url}", &line("url", url.expose())),
+        None => FILES.to_owned(),
+    };
+    let filled = [
+        ("{stack}", line("stack", stack)),
+        ("{at}", line("at", &vault.to_string())),
+        (
+            "{password_file}",
+            line("password_file", &password_file.display().to_string()),
+        ),
+        ("{service}", service),
+    ];
+    filled
+        .iter()
+        .fold(WHOLE.to_owned(), |text, (place, value)| {
+            text.replacen(place, value, 1)
+        })
+}
+
+const WHOLE: &str = r#"# Rekindle: what is backed up, where to, and how it comes back.
+# `rekindle config check` reads this file; `rekindle config show` prints it with all defaults.
+
+{stack}
+
+# What runs the services: compose (with `project`), kubernetes (with `namespace`), systemd, process.
+runtime: { kind: process }
+
+vault:
+  # A directory; best on another disk than the data.
+  {at}
+  # Without this password nothing can be restored: keep a copy of it somewhere else.
+  {password_file}
+  # copies:
+  #   - { name: offsite, at: "s3://bucket/vault?region=eu-central-1", credentials_file: s3-keys }
+
+services:
+{service}
+  # Name the stateless ones, too: what is not named here is not brought back.
+  # api:
+  #   stateless: true
+  #   depends_on: [postgres]
+  #   health: { http: "http://localhost:8080/healthz", expect: { status: ok } }
+
+# Of the last so many days, weeks and months that have a recovery point, the newest is kept.
+retention: { daily: 30, weekly: 12, monthly: 12 }
+
+# schedule:
+#   - { every: "0 2 * * *", do: backup }
+#   - { every: "0 4 * * *", do: verify, level: restored }
+
+# Questions to the restored data.
+# checks:
+#   - { name: there are users, service: postgres, sql: "select count(*) > 0 from users", expect: true }
+"#;
+
+const POSTGRES: &str = r"  postgres:
+    datasets:
+      - kind: postgres
+        # The role needs REPLICATION. A password goes into `password_file` rather than here.
+        {url}
+        # The whole cluster as files. `logical: all` adds a dump of each database.
+        physical: true
+        logical: false
+    # Targets: how much may be lost, and how long it may be down.
+    rpo: 1d
+    rto: 1h
+    priority: critical
+";
+
+const FILES: &str = r"  files:
+    datasets:
+      - kind: files
+        paths: [data]
+    # Targets: how much may be lost, and how long it may be down.
+    rpo: 1d
+    rto: 1h
+";
