@@ -120,6 +120,21 @@ impl VaultError {
         matches!(self, Self::Store(error) if error.kind == StoreErrorKind::NotFound)
     }
 
+    /// Whether stored bytes are changed, cut or gone, so that reading others still makes sense.
+    #[must_use]
+    pub fn is_damage_or_missing(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::MissingBlob { .. } => true,
+            Self::Store(error) => {
+                matches!(
+                    error.kind,
+                    StoreErrorKind::NotFound | StoreErrorKind::TooShort
+                )
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the store has no room left.
     #[must_use]
     pub fn is_no_space(&self) -> bool {

@@ -8,25 +8,35 @@
 //! Absent on purpose: what the data means. This crate knows nothing of PostgreSQL, services or
 //! recovery points, and prints nothing.
 
+mod backup;
 mod blob;
+mod budget;
 mod chunk;
 mod crypto;
 pub mod durable;
 mod error;
 mod goquote;
+mod hash;
 mod host;
 mod id;
 mod index;
 mod keyfile;
 mod lock;
 mod pack;
+mod path;
 mod polynomial;
+mod progress;
+mod restore;
 mod snapshot;
 pub mod store;
 mod tree;
 mod unpacked;
 mod vault;
 
+pub use backup::{
+    Backup, BackupError, BackupOptions, FileWriter, Inspect, Inspected, LocalFile, LocalTree,
+    SnapshotDraft, Taken, TreeReport, WhenMissing,
+};
 pub use blob::{BlobKind, Compression, DataClass};
 pub use chunk::Chunking;
 pub use error::VaultError;
@@ -36,6 +46,9 @@ pub use index::{Index, Location};
 pub use keyfile::{KeyInfo, Password};
 pub use lock::{Lock, LockConflict, LockInfo, LockMode};
 pub use pack::PackedBlob;
+pub use path::{BadPath, TreePath};
+pub use progress::Progress;
+pub use restore::{FileDamage, Ownership, RestoreError, RestoreOptions, RestoreReport};
 pub use snapshot::{Snapshot, StoredSnapshot, Summary};
 pub use store::Store;
 pub use tree::{ExtendedAttribute, Node, NodeKind, Tree};

@@ -1,0 +1,352 @@
+//! Writes a snapshot: many threads read, hash, compress, seal and store; one commit at the end.
+//!
+//! Workers take a piece of data all the way from the page cache to a sealed blob, so that it stays
+//! in a core's cache. Two more threads bring full packs to the store. The snapshot is written
+//! last, and only if nothing failed, every pack is acknowledged and listed, and our lock still
+//! holds.
+
+mod failure;
+mod local_file;
+mod local_tree;
+mod packer;
+mod parent;
+mod stream;
+mod tree_builder;
+mod worker;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread::{self, JoinHandle},
+};
+
+use crossbeam_channel::{Sender, bounded};
+use jiff::Timestamp;
+
+pub use failure::BackupError;
+pub use local_file::{Inspect, Inspected, LocalFile, WhenMissing};
+pub use local_tree::{LocalTree, TreeReport};
+pub use stream::FileWriter;
+
+use failure::Failure;
+use local_file::Reading;
+use packer::{Packer, Tools, Uploads};
+use parent::Parent;
+use tree_builder::Totals;
+use worker::{Job, Shared, Worker};
+
+use crate::{
+    blob::{Compression, Compressor, DataClass},
+    budget::Budget,
+    chunk::{Chunking, Gear},
+    error::VaultError,
+    id::Id,
+    index::Index,
+    lock::{Lock, LockMode},
+    path::TreePath,
+    progress::Progress,
+    snapshot::{Snapshot, StoredSnapshot, Summary},
+    store::FileKind,
+    tree::{Node, NodeKind},
+    unpacked,
+    vault::Vault,
+};
+
+/// How a backup works.
+pub struct BackupOptions {
+    /// How hard to compress.
+    pub compression: Compression,
+    /// Worker threads; as many as there are cores if `None`.
+    pub threads: Option<usize>,
+    /// A pack is stored when it has so many bytes.
+    pub pack_bytes: usize,
+    /// Bytes of streams that may be in memory at once.
+    pub buffer_bytes: usize,
+    /// Files that are the same as in this snapshot are not read.
+    pub parent: Option<Snapshot>,
+    /// Watched by whoever shows progress.
+    pub progress: Arc<Progress>,
+}
+
+impl Default for BackupOptions {
+    fn default() -> Self {
+        Self {
+            compression: Compression::default(),
+            threads: None,
+            pack_bytes: 16 << 20,
+            buffer_bytes: 96 << 20,
+            parent: None,
+            progress: Arc::default(),
+        }
+    }
+}
+
+/// What the snapshot says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotDraft {
+    /// What was backed up, for people and for `restic --path`.
+    pub paths: Vec<String>,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+}
+
+/// A backup in work. Dropping it gives up: nothing is committed, and what was stored is found
+/// again by the next one.
+pub struct Backup {
+    vault: Vault,
+    index: Arc<Index>,
+    lock: Lock,
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    budget: Budget,
+    workers: Vec<JoinHandle<()>>,
+    uploads: Uploads,
+    parent: Option<Parent>,
+    compression: Compression,
+    started: Timestamp,
+}
+
+impl Vault {
+    /// Begins a backup: takes a shared lock, reads the index, starts the threads.
+    ///
+    /// # Errors
+    /// [`VaultError::Locked`], or as the store failed.
+    pub fn start_backup(&self, options: BackupOptions) -> Result<Backup, VaultError> {
+        let started = Timestamp::now();
+        // Before the index is read: a prune between the two could delete what the index names.
+        let lock = self.lock(LockMode::Shared)?;
+        let index = Arc::new(self.load_index()?);
+        let failure = Arc::new(Failure::default());
+        let threads = options
+            .threads
+            .or_else(|| thread::available_parallelism().ok().map(Into::into))
+            .unwrap_or(2);
+        let (packer, uploads) = Packer::start(
+            self.clone(),
+            Arc::clone(&index),
+            Arc::clone(&failure),
+            Arc::clone(&options.progress),
+            options.pack_bytes,
+            threads,
+        );
+        let gear = Gear::new(&self.config.chunker_polynomial);
+        let shared = Arc::new(Shared::new(packer, gear, failure, options.progress));
+        let (jobs, queue) = bounded(4 * threads);
+        let mut workers = Vec::new();
+        for shard in 0..threads {
+            let worker = Worker::new(Arc::clone(&shared), options.compression, shard)?;
+            let queue = queue.clone();
+            workers.push(thread::spawn(move || worker.run(&queue)));
+        }
+        Ok(Backup {
+            parent: options
+                .parent
+                .map(|parent| Parent::new(self.clone(), parent)),
+            vault: self.clone(),
+            index,
+            lock,
+            shared,
+            jobs,
+            budget: Budget::new(options.buffer_bytes),
+            workers,
+            uploads,
+            compression: options.compression,
+            started,
+        })
+    }
+}
+
+impl Backup {
+    /// Adds a directory, a link or anything else that has no content. The name is taken from the
+    /// path.
+    ///
+    /// # Errors
+    /// If the path is taken.
+    pub fn add_node(&self, path: &TreePath, node: Node) -> Result<(), BackupError> {
+        self.shared.insert(path, node)
+    }
+
+    /// Adds a file of these bytes.
+    ///
+    /// # Errors
+    /// The first failure of the backup, wherever it was.
+    pub fn add_bytes(&self, path: &TreePath, node: Node, bytes: &[u8]) -> Result<(), BackupError> {
+        let mut writer = self.file_writer(path.clone(), node, Chunking::ContentDefined);
+        writer.write(bytes)?;
+        writer.finish()
+    }
+
+    /// Adds a file that its writer fills. Several may be open at once.
+    #[must_use]
+    pub fn file_writer(&self, path: TreePath, mut node: Node, chunking: Chunking) -> FileWriter {
+        node.kind = NodeKind::File;
+        let (shared, jobs) = (Arc::clone(&self.shared), self.jobs.clone());
+        FileWriter::new(shared, jobs, self.budget.clone(), path, node, chunking)
+    }
+
+    /// Adds a file of this machine, which threads read while this returns. It is taken over from
+    /// the parent unread if it is the same there.
+    ///
+    /// # Errors
+    /// The first failure of the backup, wherever it was.
+    pub fn add_local_file(
+        &mut self,
+        path: TreePath,
+        mut file: LocalFile,
+    ) -> Result<Taken, BackupError> {
+        self.shared.failure.check()?;
+        file.node.kind = NodeKind::File;
+        let same = self
+            .parent
+            .as_mut()
+            .and_then(|p| p.unchanged(&self.index, &path, &file.node));
+        if let Some(content) = same {
+            self.shared.progress.did_bytes(file.node.size);
+            file.node.content = Some(content);
+            self.shared.insert(&path, file.node)?;
+            return Ok(Taken::FromParent);
+        }
+        self.shared.file_is_begun();
+        let reading = Reading::new(path, file);
+        for number in 0..reading.ranges() {
+            let job = Job::Range {
+                reading: Arc::clone(&reading),
+                number,
+            };
+            self.jobs.send(job).map_err(|_| BackupError::Ended)?;
+        }
+        Ok(Taken::Read)
+    }
+
+    /// Waits until every file added so far is stored or failed.
+    ///
+    /// # Errors
+    /// The first failure of the backup, wherever it was.
+    pub fn wait_for_files(&self) -> Result<(), BackupError> {
+        self.shared.wait_for_files();
+        self.shared.failure.check()
+    }
+
+    /// When the backup began.
+    #[must_use]
+    pub const fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// Commits: waits for everything, then writes the snapshot.
+    ///
+    /// # Errors
+    /// The first failure of the backup, wherever it was; there is no snapshot then.
+    pub fn finish(mut self, draft: SnapshotDraft) -> Result<Snapshot, BackupError> {
+        let (tree, summary) = self.finish_data()?;
+        let host = &self.vault.host;
+        let stored = StoredSnapshot {
+            time: self.started,
+            parent: self.parent.as_ref().map(Parent::id),
+            tree,
+            paths: draft.paths,
+            hostname: host.name.clone(),
+            username: host.username.clone(),
+            uid: host.uid,
+            gid: host.gid,
+            tags: draft.tags,
+            original: None,
+            program_version: concat!("rekindle ", env!("CARGO_PKG_VERSION")).to_owned(),
+            summary: Some(summary),
+            other: serde_json::Map::default(),
+        };
+        self.lock.ensure_held()?;
+        let Self { vault, .. } = &self;
+        let id = unpacked::save(&*vault.store, &vault.key, FileKind::Snapshot, &stored)?;
+        Ok(Snapshot { id, stored })
+    }
+
+    /// Everything but the snapshot itself.
+    fn finish_data(&mut self) -> Result<(Id, Summary), BackupError> {
+        self.end_workers()?;
+        let saved = self.shared.failure.check().and_then(|()| self.save_tree());
+        self.shared.packer.close();
+        // Before the tree's own error, so that what is stored is listed whatever happened.
+        let finished = self.uploads.finish();
+        let (tree, totals) = saved?;
+        let finished = finished?;
+        let added = finished.added();
+        let summary = Summary {
+            backup_start: self.started,
+            backup_end: Timestamp::now(),
+            data_blobs: added.data_blobs.load(Ordering::Relaxed),
+            tree_blobs: added.tree_blobs.load(Ordering::Relaxed),
+            data_added: added.plain_bytes.load(Ordering::Relaxed),
+            data_added_packed: added.stored_bytes.load(Ordering::Relaxed),
+            total_files_processed: totals.files,
+            total_bytes_processed: totals.bytes,
+            ..self
+                .parent
+                .as_ref()
+                .map(Parent::summary)
+                .unwrap_or_default()
+        };
+        Ok((tree, summary))
+    }
+
+    fn end_workers(&mut self) -> Result<(), BackupError> {
+        for _ in &self.workers {
+            // A worker that is gone already is noticed when it is joined.
+            if self.jobs.send(Job::End).is_err() {
+                break;
+            }
+        }
+        let joined = self
+            .workers
+            .drain(..)
+            .map(JoinHandle::join)
+            .collect::<Vec<_>>();
+        let fine = joined.iter().all(Result::is_ok);
+        if fine {
+            Ok(())
+        } else {
+            Err(BackupError::Panicked)
+        }
+    }
+
+    /// Stores the tree and everything that is not in a stored pack yet.
+    fn save_tree(&self) -> Result<(Id, Totals), BackupError> {
+        let shared = &self.shared;
+        let tree = std::mem::take(
+            &mut *shared
+                .tree
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
+        let compressor = Compressor::new(self.compression, DataClass::General)?;
+        let saved = tree.save(&shared.packer, &mut Tools::new(compressor, 0))?;
+        shared.packer.flush()?;
+        Ok(saved)
+    }
+}
+
+impl Drop for Backup {
+    /// After [`Backup::finish`] there is nothing left to do. Otherwise everything is stopped, and
+    /// what is stored is listed, so that the next backup need not store it again.
+    fn drop(&mut self) {
+        if self.workers.is_empty() {
+            return;
+        }
+        self.shared.failure.set(BackupError::Failed);
+        if self.end_workers().is_err() {
+            tracing::error!("a worker thread panicked; this is a bug");
+        }
+        self.shared.packer.close();
+        if let Err(error) = self.uploads.finish() {
+            tracing::debug!(%error, "the backup was given up");
+        }
+    }
+}
+
+/// Where a file's content came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is being read.
+    Read,
+    /// It is the same as in the parent and was not read.
+    FromParent,
+}

@@ -1,0 +1,180 @@
+//! The threads that hash, compress and seal.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use crossbeam_channel::Receiver;
+
+use super::{
+    failure::{BackupError, Failure},
+    local_file::Reading,
+    packer::{Packer, Tools},
+    stream::Piece,
+    tree_builder::TreeBuilder,
+};
+use crate::{
+    blob::{BlobKind, Compression, Compressor, DataClass},
+    chunk::{Chunking, Gear},
+    error::VaultError,
+    hash,
+    id::Id,
+    path::TreePath,
+    progress::Progress,
+    tree::Node,
+};
+
+/// One thing for a worker to do.
+pub(super) enum Job {
+    /// Read a range of a file of this machine.
+    Range {
+        reading: Arc<Reading>,
+        number: usize,
+    },
+    /// Deal with bytes that somebody else has read.
+    Piece(Piece),
+    /// Go home: nothing comes after this.
+    End,
+}
+
+/// What all threads of a backup share.
+pub(super) struct Shared {
+    pub packer: Packer,
+    pub gear: Gear,
+    pub failure: Arc<Failure>,
+    pub progress: Arc<Progress>,
+    pub tree: Mutex<TreeBuilder>,
+    files_in_work: Mutex<u64>,
+    file_finished: Condvar,
+}
+
+impl Shared {
+    pub fn new(packer: Packer, gear: Gear, failure: Arc<Failure>, progress: Arc<Progress>) -> Self {
+        Self {
+            packer,
+            gear,
+            failure,
+            progress,
+            tree: Mutex::default(),
+            files_in_work: Mutex::new(0),
+            file_finished: Condvar::new(),
+        }
+    }
+
+    /// Puts an entry into the tree.
+    pub fn insert(&self, path: &TreePath, node: Node) -> Result<(), BackupError> {
+        let mut tree = self
+            .tree
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        tree.insert(path, node)?;
+        drop(tree);
+        self.progress.did_file();
+        Ok(())
+    }
+
+    pub fn file_is_begun(&self) {
+        *self.files_in_work() += 1;
+    }
+
+    pub fn file_is_done(&self) {
+        *self.files_in_work() -= 1;
+        self.file_finished.notify_all();
+    }
+
+    /// Waits until no file is in work, or something failed.
+    pub fn wait_for_files(&self) {
+        let mut count = self.files_in_work();
+        while *count > 0 && !self.failure.has_happened() {
+            let waited = self
+                .file_finished
+                .wait_timeout(count, Duration::from_millis(100));
+            count = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+    }
+
+    fn files_in_work(&self) -> MutexGuard<'_, u64> {
+        self.files_in_work
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// One thread's tools.
+pub(super) struct Worker {
+    pub shared: Arc<Shared>,
+    pages: Tools,
+    general: Tools,
+    buffer: Vec<u8>,
+    ids: Vec<Id>,
+}
+
+impl Worker {
+    pub fn new(
+        shared: Arc<Shared>,
+        compression: Compression,
+        shard: usize,
+    ) -> Result<Self, VaultError> {
+        let tools =
+            |class| Ok::<_, VaultError>(Tools::new(Compressor::new(compression, class)?, shard));
+        Ok(Self {
+            shared,
+            pages: tools(DataClass::Pages)?,
+            general: tools(DataClass::General)?,
+            buffer: Vec::new(),
+            ids: Vec::new(),
+        })
+    }
+
+    /// Works until it is sent home. After a failure jobs are only taken away, so that nobody waits
+    /// for room in the queue for ever.
+    pub fn run(mut self, jobs: &Receiver<Job>) {
+        for job in jobs {
+            let outcome = match job {
+                Job::End => return,
+                _ if self.shared.failure.has_happened() => continue,
+                Job::Range { reading, number } => reading.read_range(number, &mut self),
+                Job::Piece(piece) => piece.store(&mut self),
+            };
+            if let Err(error) = outcome {
+                self.shared.failure.set(error);
+            }
+        }
+    }
+
+    /// Stores chunks that are not stored yet; appends all their ids to `content`.
+    pub fn store_chunks<'a>(
+        &mut self,
+        chunks: impl Iterator<Item = &'a [u8]> + Clone,
+        chunking: Chunking,
+        content: &mut Vec<Id>,
+    ) -> Result<(), BackupError> {
+        hash::ids_of(chunks.clone(), &mut self.ids);
+        let tools = match chunking.class() {
+            DataClass::Pages => &mut self.pages,
+            DataClass::General => &mut self.general,
+        };
+        for (chunk, &id) in chunks.zip(&self.ids) {
+            if self.shared.packer.claim(BlobKind::Data, &id) {
+                self.shared.packer.store(BlobKind::Data, id, chunk, tools)?;
+            }
+            self.shared.progress.did_bytes(chunk.len() as u64);
+            content.push(id);
+        }
+        Ok(())
+    }
+
+    /// The thread's buffer, at least so long; to be given back.
+    pub fn take_buffer(&mut self, bytes: usize) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.len() < bytes {
+            buffer.resize(bytes, 0);
+        }
+        buffer
+    }
+
+    pub fn give_buffer(&mut self, buffer: Vec<u8>) {
+        self.buffer = buffer;
+    }
+}

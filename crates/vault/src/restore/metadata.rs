@@ -1,0 +1,126 @@
+//! Owner, mode, times and extended attributes of what was restored.
+
+use std::{
+    fs::Permissions,
+    io,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags};
+
+use crate::tree::{Node, NodeKind};
+
+/// Whose restored files shall be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// As the recovery point says, by number. Needs root.
+    AsStored,
+    /// All of this user and group. Needs root, unless it is one's own.
+    Of {
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// Whoever runs this.
+    OfThisProcess,
+}
+
+impl Ownership {
+    /// What this process can do: root restores owners, others cannot.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        if rustix::process::geteuid().is_root() {
+            Self::AsStored
+        } else {
+            Self::OfThisProcess
+        }
+    }
+
+    const fn ids(self, node: &Node) -> Option<(u32, u32)> {
+        match self {
+            Self::AsStored => Some((node.uid, node.gid)),
+            Self::Of { uid, gid } => Some((uid, gid)),
+            Self::OfThisProcess => None,
+        }
+    }
+}
+
+/// Sets everything a node says of a path but its content. The mode comes after the owner, because
+/// a change of owner clears set-user-ID; the times come last.
+pub(super) fn apply(path: &Path, node: &Node, ownership: Ownership) -> io::Result<()> {
+    if let Some((uid, gid)) = ownership.ids(node) {
+        std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
+    }
+    for attribute in &node.extended_attributes {
+        set_attribute(path, &attribute.name, &attribute.value, ownership)?;
+    }
+    if node.kind != NodeKind::Symlink {
+        std::fs::set_permissions(path, Permissions::from_mode(node.unix_mode()))?;
+    }
+    set_times(path, node)
+}
+
+/// Sets the times only, as after a rename in a directory.
+pub(super) fn set_times(path: &Path, node: &Node) -> io::Result<()> {
+    let times = Timestamps {
+        last_access: timespec(node.atime),
+        last_modification: timespec(node.mtime),
+    };
+    Ok(rustix::fs::utimensat(
+        CWD,
+        path,
+        &times,
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
+}
+
+fn timespec(time: jiff::Timestamp) -> Timespec {
+    // Before 1970 the nanoseconds of the kernel still count upwards.
+    let (seconds, nanoseconds) = match SystemTime::from(time).duration_since(SystemTime::UNIX_EPOCH)
+    {
+        Ok(since) => (since.as_secs() as i64, since.subsec_nanos()),
+        Err(error) => {
+            let before: Duration = error.duration();
+            match before.subsec_nanos() {
+                0 => (-(before.as_secs() as i64), 0),
+                nanoseconds => (-(before.as_secs() as i64) - 1, 1_000_000_000 - nanoseconds),
+            }
+        }
+    };
+    Timespec {
+        tv_sec: seconds,
+        tv_nsec: i64::from(nanoseconds),
+    }
+}
+
+/// Attributes of namespaces that only root may write are left out for others, as are all on file
+/// systems without them.
+fn set_attribute(path: &Path, name: &str, value: &[u8], ownership: Ownership) -> io::Result<()> {
+    use rustix::io::Errno;
+    match rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()) {
+        Err(Errno::OPNOTSUPP) => {
+            tracing::warn!(path = %path.display(), name, "the file system has no such attributes");
+            Ok(())
+        }
+        Err(Errno::PERM | Errno::ACCESS) if ownership == Ownership::OfThisProcess => {
+            tracing::warn!(path = %path.display(), name, "only root may set this attribute");
+            Ok(())
+        }
+        other => Ok(other?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_count_upwards() {
+        let time = jiff::Timestamp::new(-2, -500_000_000).unwrap();
+        let spec = timespec(time);
+        assert_eq!((spec.tv_sec, spec.tv_nsec), (-3, 500_000_000));
+    }
+}

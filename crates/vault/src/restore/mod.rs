@@ -1,0 +1,217 @@
+//! Brings a snapshot, or a part of one, back to a directory.
+//!
+//! The tree becomes a list of files and a list of blobs in the order of the packs; threads read
+//! packs in long ranges, open and verify every blob, and write it to every place it belongs.
+//! When this says done, files and directories are durable.
+
+mod files;
+mod metadata;
+mod plan;
+mod target;
+mod transfer;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub use metadata::Ownership;
+
+use crate::{
+    durable, error::VaultError, lock::LockMode, path::TreePath, progress::Progress,
+    snapshot::Snapshot, vault::Vault,
+};
+use files::Files;
+use plan::Plan;
+use target::Target;
+
+/// How to restore.
+pub struct RestoreOptions {
+    /// Whose the files shall be.
+    pub ownership: Ownership,
+    /// Files that get their names only when everything else is durable, relative to the restored
+    /// part: what makes a restored directory usable, so that half a one cannot pass for whole.
+    pub last: Vec<TreePath>,
+    /// Threads; as many as there are cores if `None`.
+    pub threads: Option<usize>,
+    /// Watched by whoever shows progress.
+    pub progress: Arc<Progress>,
+}
+
+impl Default for RestoreOptions {
+    fn default() -> Self {
+        let ownership = Ownership::of_this_process();
+        Self {
+            ownership,
+            last: Vec::new(),
+            threads: None,
+            progress: Arc::default(),
+        }
+    }
+}
+
+/// What was restored.
+#[derive(Clone, Debug)]
+pub struct RestoreReport {
+    /// Regular files.
+    pub files: u64,
+    /// Directories, links and everything else.
+    pub others: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// From the first look at the vault to the last fsync.
+    pub took: Duration,
+    /// Entries that this system would not make (sockets; devices without root), and why.
+    pub left_out: Vec<String>,
+}
+
+/// Why a restore did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The vault failed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Something is in the target that no restore of ours left there.
+    #[error("the target directory {} is not empty: it holds `{first}`", directory.display())]
+    TargetNotEmpty {
+        /// The directory.
+        directory: PathBuf,
+        /// One of the things in it.
+        first: String,
+    },
+    /// Another restore works in the target.
+    #[error("another restore is working in {}", directory.display())]
+    TargetBusy {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The target's file system has not enough room.
+    #[error(
+        "{} has {available_bytes} bytes free, and the restore needs {needed_bytes}",
+        directory.display()
+    )]
+    NoSpace {
+        /// The directory.
+        directory: PathBuf,
+        /// What is needed.
+        needed_bytes: u64,
+        /// What is there.
+        available_bytes: u64,
+    },
+    /// The target's file system failed.
+    #[error("{operation} {}", path.display())]
+    Target {
+        /// What was being done.
+        operation: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An entry whose name would lead out of the target.
+    #[error("the recovery point holds an entry with the impossible name `{name}` in {directory}")]
+    BadName {
+        /// The directory in the recovery point.
+        directory: TreePath,
+        /// The name.
+        name: String,
+    },
+    /// Damaged or missing data; everything else was restored.
+    #[error("{} of the files could not be restored whole: {}", damages.len(), first_damages(damages))]
+    Incomplete {
+        /// What could not, file by file.
+        damages: Vec<FileDamage>,
+    },
+    /// A thread of ours ended by a mistake of ours.
+    #[error("a worker thread panicked; this is a bug")]
+    Panicked,
+}
+
+/// A file that is not whole.
+#[derive(Clone, Debug)]
+pub struct FileDamage {
+    /// The file, relative to the restored part.
+    pub path: PathBuf,
+    /// What is wrong with its data.
+    pub reason: String,
+}
+
+fn first_damages(damages: &[FileDamage]) -> String {
+    let shown = damages
+        .iter()
+        .take(5)
+        .map(|d| format!("{}: {}", d.path.display(), d.reason));
+    let more = if damages.len() > 5 { "; …" } else { "" };
+    shown.collect::<Vec<_>>().join("; ") + more
+}
+
+impl RestoreError {
+    fn target(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Target {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+impl Vault {
+    /// Restores the part of a snapshot at `path` (the root for all of it) into `directory`, which
+    /// must be empty, or left unfinished by an earlier restore. A directory's content lands in
+    /// `directory` itself; a single file under its own name.
+    ///
+    /// # Errors
+    /// [`RestoreError::Incomplete`] after everything that could be restored was; any other error
+    /// stops at once. In both cases the directory keeps its mark of an unfinished restore, and the
+    /// next restore into it begins anew.
+    pub fn restore(
+        &self,
+        snapshot: &Snapshot,
+        path: &TreePath,
+        directory: &Path,
+        options: &RestoreOptions,
+    ) -> Result<RestoreReport, RestoreError> {
+        let started = Instant::now();
+        let _lock = self.lock_for_reading()?;
+        let index = self.load_index()?;
+        let plan = Plan::make(self, &index, snapshot, path, &options.last)?;
+        options.progress.expect_bytes(plan.bytes());
+        let target = Target::prepare(directory, snapshot, plan.needed_bytes())?;
+        plan.make_directories(target.directory())?;
+        let files = Files::new(target.directory(), &plan, options);
+        let mut damages = plan.damages().to_vec();
+        damages.extend(transfer::run(self, &plan, &files, options)?);
+        if !damages.is_empty() {
+            return Err(RestoreError::Incomplete { damages });
+        }
+        let left_out = plan.make_others(target.directory(), options.ownership)?;
+        plan.finish_directories(target.directory(), options.ownership)?;
+        durable::sync_file_system(target.directory())
+            .map_err(RestoreError::target("make durable", target.directory()))?;
+        plan.name_last_files(target.directory())?;
+        target.finish(plan.root(), options.ownership)?;
+        Ok(RestoreReport {
+            files: plan.file_count(),
+            others: plan.other_count(),
+            bytes: plan.bytes(),
+            took: started.elapsed(),
+            left_out,
+        })
+    }
+
+    /// A shared lock, or none where the vault cannot be written to: on the worst day the vault may
+    /// be a disk that is mounted read-only, and that must not be in the way.
+    pub(crate) fn lock_for_reading(&self) -> Result<Option<crate::lock::Lock>, VaultError> {
+        use crate::store::StoreErrorKind::{Denied, NoSpace};
+        match self.lock(LockMode::Shared) {
+            Err(VaultError::Store(error)) if matches!(error.kind, Denied | NoSpace) => {
+                tracing::warn!(%error, "the vault cannot be locked; reading it all the same");
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The threads that bring blobs from packs into files.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    ops::Range,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::{
+    FileDamage, RestoreError, RestoreOptions,
+    files::Files,
+    plan::{Piece, Plan},
+};
+use crate::{
+    error::VaultError,
+    index::Location,
+    progress::Progress,
+    store::{FileKind, ObjectKey},
+    vault::{Vault, open_blob},
+};
+
+/// Bytes of a pack that are read at once…
+const MOST_RANGE_BYTES: u64 = 8 << 20;
+/// …over gaps of at most so many bytes, which are cheaper to read than to ask for anew.
+const MOST_GAP_BYTES: u64 = 256 << 10;
+/// A finished file of this size is made durable at once, while others are still written, so that
+/// the disk is not idle first and the bottleneck later.
+const SYNC_BYTES: u64 = 1 << 20;
+
+struct Transfer<'a> {
+    vault: &'a Vault,
+    plan: &'a Plan,
+    files: &'a Files<'a>,
+    ranges: Vec<Range<usize>>,
+    next: AtomicUsize,
+    is_over: AtomicBool,
+    error: Mutex<Option<RestoreError>>,
+    damages: Mutex<BTreeMap<u32, String>>,
+    progress: &'a Progress,
+}
+
+/// Restores the content of all files; returns which ones are not whole.
+pub(super) fn run(
+    vault: &Vault,
+    plan: &Plan,
+    files: &Files<'_>,
+    options: &RestoreOptions,
+) -> Result<Vec<FileDamage>, RestoreError> {
+    for (number, &count) in plan.piece_counts.iter().enumerate() {
+        if count == 0 {
+            files.make_empty(number as u32)?;
+        }
+    }
+    let transfer = Transfer {
+        vault,
+        plan,
+        files,
+        ranges: ranges(&plan.pieces),
+        next: AtomicUsize::new(0),
+        is_over: AtomicBool::new(false),
+        error: Mutex::default(),
+        damages: Mutex::default(),
+        progress: &options.progress,
+    };
+    let threads = options
+        .threads
+        .or_else(|| thread::available_parallelism().ok().map(Into::into))
+        .unwrap_or(2);
+    let (finished, to_sync) = unbounded();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                let finished = finished.clone();
+                scope.spawn(|| transfer.work(finished))
+            })
+            .collect();
+        drop(finished);
+        let syncer = scope.spawn(|| transfer.sync(&to_sync));
+        let ended = workers.into_iter().all(|worker| worker.join().is_ok());
+        (syncer.join().is_ok() && ended)
+            .then_some(())
+            .ok_or(RestoreError::Panicked)
+    })?;
+    if let Some(error) = lock(&transfer.error).take() {
+        return Err(error);
+    }
+    let damages = std::mem::take(&mut *lock(&transfer.damages));
+    let damage = |(number, reason): (u32, String)| FileDamage {
+        path: plan.files[number as usize].path.clone(),
+        reason,
+    };
+    Ok(damages.into_iter().map(damage).collect())
+}
+
+impl Transfer<'_> {
+    fn work(&self, finished: Sender<Arc<File>>) {
+        let (mut sealed, mut plain) = (Vec::new(), Vec::new());
+        while !self.is_over.load(Ordering::Relaxed) {
+            let Some(range) = self.ranges.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
+                return;
+            };
+            let pieces = &self.plan.pieces[range.clone()];
+            if let Err(error) = self.bring(pieces, &mut sealed, &mut plain, &finished) {
+                self.fail(error);
+            }
+        }
+    }
+
+    /// Makes finished files durable while others are written.
+    fn sync(&self, finished: &Receiver<Arc<File>>) {
+        for file in finished {
+            if !self.is_over.load(Ordering::Relaxed)
+                && let Err(source) = file.sync_all()
+            {
+                let path = "a restored file".into();
+                self.fail(RestoreError::Target {
+                    operation: "make durable",
+                    path,
+                    source,
+                });
+            }
+        }
+    }
+
+    fn fail(&self, error: RestoreError) {
+        self.is_over.store(true, Ordering::Relaxed);
+        lock(&self.error).get_or_insert(error);
+    }
+
+    /// Reads one range of a pack and deals with each blob in it.
+    fn bring(
+        &self,
+        pieces: &[Piece],
+        sealed: &mut Vec<u8>,
+        plain: &mut Vec<u8>,
+        finished: &Sender<Arc<File>>,
+    ) -> Result<(), RestoreError> {
+        let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else {
+            return Ok(());
+        };
+        let length = (last.offset - first.offset + last.length) as usize;
+        if sealed.len() < length {
+            sealed.resize(length, 0);
+        }
+        let pack = self.plan.packs[first.pack as usize];
+        let key = ObjectKey::of(FileKind::Pack, &pack);
+        if let Err(error) =
+            self.vault
+                .store
+                .read_range(&key, u64::from(first.offset), &mut sealed[..length])
+        {
+            return self.bring_one_by_one(pieces, error.into(), sealed, plain, finished);
+        }
+        self.progress.moved_stored(length as u64);
+        for same in pieces.chunk_by(|a, b| a.offset == b.offset) {
+            let start = (same[0].offset - first.offset) as usize;
+            let bytes = &mut sealed[start..start + same[0].length as usize];
+            self.place(same, bytes, plain, finished)?;
+        }
+        Ok(())
+    }
+
+    /// After a range could not be read: a cut pack may still give its first blobs.
+    fn bring_one_by_one(
+        &self,
+        pieces: &[Piece],
+        error: VaultError,
+        sealed: &mut [u8],
+        plain: &mut Vec<u8>,
+        finished: &Sender<Arc<File>>,
+    ) -> Result<(), RestoreError> {
+        if !error.is_damage_or_missing() {
+            return Err(error.into());
+        }
+        for same in pieces.chunk_by(|a, b| a.offset == b.offset) {
+            let key = ObjectKey::of(FileKind::Pack, &self.plan.packs[same[0].pack as usize]);
+            let bytes = &mut sealed[..same[0].length as usize];
+            match self
+                .vault
+                .store
+                .read_range(&key, u64::from(same[0].offset), bytes)
+            {
+                Ok(()) => self.place(same, bytes, plain, finished)?,
+                Err(error) => {
+                    let error = VaultError::from(error);
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    self.damage(same, &cause.unwrap_or_else(|| error.to_string()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a blob and writes it to all its places.
+    fn place(
+        &self,
+        places: &[Piece],
+        sealed: &mut [u8],
+        plain: &mut Vec<u8>,
+        finished: &Sender<Arc<File>>,
+    ) -> Result<(), RestoreError> {
+        let pack = self.plan.packs[places[0].pack as usize];
+        let location = Location {
+            pack,
+            blob: places[0].blob(),
+        };
+        if let Err(error) = open_blob(&self.vault.key, &location, sealed, plain) {
+            self.damage(places, &error.to_string());
+            return Ok(());
+        }
+        let is_hole = is_zero(plain);
+        for place in places {
+            let done = if is_hole {
+                self.files.skip(place.file)?
+            } else {
+                self.files.write(place.file, place.file_offset, plain)?
+            };
+            self.progress.did_bytes(plain.len() as u64);
+            if let Some(file) = done {
+                self.progress.did_file();
+                let size = self.plan.files[place.file as usize].node.size;
+                // The receiver outlives the workers.
+                if size >= SYNC_BYTES && finished.send(file).is_err() {
+                    return Err(RestoreError::Panicked);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn damage(&self, places: &[Piece], reason: &str) {
+        let mut damages = lock(&self.damages);
+        for place in places {
+            damages
+                .entry(place.file)
+                .or_insert_with(|| reason.to_owned());
+        }
+    }
+}
+
+/// Splits the pieces into ranges that are read at once.
+fn ranges(pieces: &[Piece]) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    for at in 1..=pieces.len() {
+        let fits = pieces.get(at).is_some_and(|piece| {
+            let (first, before) = (&pieces[start], &pieces[at - 1]);
+            let end = u64::from(piece.offset) + u64::from(piece.length);
+            let gap = u64::from(piece.offset)
+                .saturating_sub(u64::from(before.offset) + u64::from(before.length));
+            piece.pack == first.pack
+                && end - u64::from(first.offset) <= MOST_RANGE_BYTES
+                && gap <= MOST_GAP_BYTES
+        });
+        if !fits {
+            ranges.push(start..at);
+            start = at;
+        }
+    }
+    ranges
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    // Most content shows itself in its first bytes.
+    bytes.iter().take(64).all(|&byte| byte == 0)
+        && bytes
+            .chunks(4096)
+            .all(|chunk| chunk.iter().fold(0, |acc, byte| acc | byte) == 0)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
