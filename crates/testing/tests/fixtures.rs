@@ -176,7 +176,8 @@ fn restic_reports_damage_that_was_done_on_purpose() {
     flip_bit(largest, 5000).unwrap();
     restic.check(true).unwrap();
     cut(largest, 5000).unwrap();
-    assert!(restic.check(true).is_err());
+    // Not by reading the data: restic tries a short pack ten times, with growing pauses.
+    assert!(restic.check(false).is_err());
     delete(largest).unwrap();
     assert!(restic.check(false).is_err());
 }
