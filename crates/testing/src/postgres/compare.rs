@@ -88,11 +88,12 @@ impl Postgres {
     pub fn amcheck(&self) -> Result<(), TestingError> {
         let found = "select 1 from pg_available_extensions where name = 'amcheck'";
         if self.try_psql(found)?.is_empty() {
+            let what = format!(
+                "extension amcheck of the server in {}",
+                self.bin_dir().display()
+            );
             let why = "this build is without contrib".into();
-            return Err(TestingError::Unavailable {
-                what: "extension amcheck".into(),
-                why,
-            });
+            return Err(TestingError::Unavailable { what, why });
         }
         let mut command = self.tool("pg_amcheck");
         command.args(["--all", "--install-missing", "--heapallindexed"]);
