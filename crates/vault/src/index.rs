@@ -199,7 +199,7 @@ impl Inner {
     }
 
     fn sort(&mut self) {
-        self.sorted.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        self.sorted.sort_unstable_by_key(|entry| entry.id);
     }
 
     fn sort_recent(&mut self) {

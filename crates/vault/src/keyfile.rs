@@ -136,10 +136,10 @@ pub(crate) fn add(
     Ok(id)
 }
 
-/// All key files, read; and how many could not be.
-pub(crate) fn load(
-    store: &dyn Store,
-) -> Result<(Vec<(Id, StoredKey)>, Vec<VaultError>), VaultError> {
+type Keys = Vec<(Id, StoredKey)>;
+
+/// All key files that can be read, and why others cannot.
+pub(crate) fn load(store: &dyn Store) -> Result<(Keys, Vec<VaultError>), VaultError> {
     let mut keys = Vec::new();
     let mut damaged = Vec::new();
     for listed in store.list(FileKind::Key.folder())? {

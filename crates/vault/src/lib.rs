@@ -11,8 +11,10 @@
 mod backup;
 mod blob;
 mod budget;
+mod check;
 mod chunk;
 mod crypto;
+mod diff;
 pub mod durable;
 mod error;
 mod goquote;
@@ -28,6 +30,7 @@ mod polynomial;
 mod progress;
 mod restore;
 mod snapshot;
+mod stats;
 pub mod store;
 mod tree;
 mod unpacked;
@@ -38,7 +41,9 @@ pub use backup::{
     SnapshotDraft, Taken, TreeReport, WhenMissing,
 };
 pub use blob::{BlobKind, Compression, DataClass};
+pub use check::{CheckReport, Hit, Problem, Thoroughness};
 pub use chunk::Chunking;
+pub use diff::{Change, Difference};
 pub use error::VaultError;
 pub use host::Host;
 pub use id::{Id, ParseIdError};
@@ -50,6 +55,7 @@ pub use path::{BadPath, TreePath};
 pub use progress::Progress;
 pub use restore::{FileDamage, Ownership, RestoreError, RestoreOptions, RestoreReport};
 pub use snapshot::{Snapshot, StoredSnapshot, Summary};
+pub use stats::VaultStats;
 pub use store::Store;
 pub use tree::{ExtendedAttribute, Node, NodeKind, Tree};
 pub use vault::{Config, CopyError, Vault};

@@ -52,6 +52,17 @@ impl TreePath {
         Some(Self(joined))
     }
 
+    /// The path `below` under this one.
+    #[must_use]
+    pub fn append(&self, below: &Self) -> Self {
+        let mut joined = self.0.clone();
+        if !joined.is_empty() && !below.0.is_empty() {
+            joined.push(b'/');
+        }
+        joined.extend_from_slice(&below.0);
+        Self(joined)
+    }
+
     /// The names along the path.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.0
