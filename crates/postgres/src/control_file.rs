@@ -76,7 +76,9 @@ impl ControlFile {
             return Err(damaged("its length is wrong"));
         }
         let end = checked_end(&bytes).ok_or_else(|| damaged("its CRC does not hold"))?;
-        let sizes = float_format(&bytes[..end]).ok_or_else(|| damaged("it is from another kind of machine"))? + 8;
+        let sizes = float_format(&bytes[..end])
+            .ok_or_else(|| damaged("it is from another kind of machine"))?
+            + 8;
         if sizes + 40 > end {
             return Err(damaged("it is too short"));
         }
@@ -107,7 +109,10 @@ fn checked_end(bytes: &[u8]) -> Option<usize> {
 
 fn float_format(bytes: &[u8]) -> Option<usize> {
     let wanted = FLOAT_FORMAT.to_ne_bytes();
-    bytes.chunks_exact(8).position(|chunk| chunk == wanted).map(|at| at * 8)
+    bytes
+        .chunks_exact(8)
+        .position(|chunk| chunk == wanted)
+        .map(|at| at * 8)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -120,12 +125,23 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 /// The CRC of Castagnoli, bit by bit: a few hundred bytes once per backup need no table.
 fn crc32c(bytes: &[u8]) -> u32 {
-    let shifted = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0x82F6_3B78 } else { crc >> 1 };
-    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| shifted(crc)))
+    let shifted = |crc: u32| {
+        if crc & 1 == 1 {
+            crc >> 1 ^ 0x82F6_3B78
+        } else {
+            crc >> 1
+        }
+    };
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| shifted(crc))
+    })
 }
 
 fn damaged(reason: &str) -> Error {
-    Error::Damaged { what: RECEIVED_LAST.to_owned(), reason: reason.to_owned() }
+    Error::Damaged {
+        what: RECEIVED_LAST.to_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +176,10 @@ mod tests {
         let control = ControlFile::parse(example()).unwrap();
         assert_eq!(control.system_identifier, 7_123_456_789);
         assert_eq!(control.timeline, Timeline::new(3));
-        assert_eq!((control.block_size, control.wal_segment_size), (8192, SegmentSize::DEFAULT));
+        assert_eq!(
+            (control.block_size, control.wal_segment_size),
+            (8192, SegmentSize::DEFAULT)
+        );
         assert!(control.data_checksums);
     }
 

@@ -85,7 +85,7 @@ pub enum Error {
         /// Who wanted in.
         user: String,
         /// What the server said.
-        source: ServerError,
+        source: Box<ServerError>,
     },
     /// The server wants a password, and none was given.
     #[error("the server asks user `{user}` for a password, and none was given")]
@@ -108,43 +108,43 @@ pub enum Error {
         /// Who wanted in.
         user: String,
         /// What the server said.
-        source: ServerError,
+        source: Box<ServerError>,
     },
     /// There is no database of that name.
     #[error("{source}")]
     DatabaseMissing {
         /// What the server said.
-        source: ServerError,
+        source: Box<ServerError>,
     },
     /// The role lacks a right, for instance REPLICATION (SQLSTATE 42501).
     #[error("the role is not allowed to: {source}")]
     NotPermitted {
         /// What the server said.
-        source: ServerError,
+        source: Box<ServerError>,
     },
     /// `wal_level` is below `replica`, or no replication is configured.
     #[error("the server is not configured for backups: {source}")]
     WalLevelTooLow {
         /// What the server said.
-        source: ServerError,
+        source: Box<ServerError>,
     },
     /// All connections, walsenders or replication slots are in use (SQLSTATE 53300, 53400).
     #[error("the server has nothing free: {source}")]
     NothingFree {
         /// What the server said.
-        source: ServerError,
+        source: Box<ServerError>,
     },
     /// The server is starting, stopping, or ended this connection (class 57P).
     #[error("the server is not available: {source}")]
     NotAvailable {
         /// What the server said.
-        source: ServerError,
+        source: Box<ServerError>,
     },
     /// Any other refusal.
     #[error("{source}")]
     Server {
         /// What the server said.
-        source: ServerError,
+        source: Box<ServerError>,
     },
     /// The connection broke.
     #[error("the connection to the server was lost")]
@@ -239,7 +239,10 @@ impl Error {
     pub(crate) fn is_lost(&self) -> bool {
         matches!(
             self.root(),
-            Self::ConnectionLost { .. } | Self::TimedOut { .. } | Self::NotAvailable { .. } | Self::Protocol { .. }
+            Self::ConnectionLost { .. }
+                | Self::TimedOut { .. }
+                | Self::NotAvailable { .. }
+                | Self::Protocol { .. }
         )
     }
 
@@ -247,7 +250,9 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self.root() {
             Self::Unreachable { .. } => "is the server running, and are host and port right?",
-            Self::TlsNotOffered { .. } => "turn on `ssl` in postgresql.conf, or choose another sslmode",
+            Self::TlsNotOffered { .. } => {
+                "turn on `ssl` in postgresql.conf, or choose another sslmode"
+            }
             Self::Tls { .. } => "sslrootcert must name the CA that signed the server's certificate",
             Self::WrongPassword { .. } => "check user and password",
             Self::PasswordMissing { .. } => "give it in the configuration, PGPASSWORD or ~/.pgpass",
@@ -256,41 +261,60 @@ impl Error {
                 "pg_hba.conf needs a line for this user, address and database; for a backup over the wire, for `replication` too"
             }
             Self::DatabaseMissing { .. } => "is the database's name right?",
-            Self::NotPermitted { .. } => "the role needs REPLICATION (ALTER ROLE … REPLICATION); in place also the backup functions, as superuser or by GRANT",
-            Self::WalLevelTooLow { .. } => "set wal_level = replica and max_wal_senders ≥ 2, then restart the server",
+            Self::NotPermitted { .. } => {
+                "the role needs REPLICATION (ALTER ROLE … REPLICATION); in place also the backup functions, as superuser or by GRANT"
+            }
+            Self::WalLevelTooLow { .. } => {
+                "set wal_level = replica and max_wal_senders ≥ 2, then restart the server"
+            }
             Self::NothingFree { .. } => {
                 "a backup needs two free walsenders and one replication slot: raise max_wal_senders, max_replication_slots"
             }
-            Self::NotAvailable { .. } => "the server was starting or stopping; try again when it is up",
+            Self::NotAvailable { .. } => {
+                "the server was starting or stopping; try again when it is up"
+            }
             Self::ConnectionLost { .. } | Self::TimedOut { .. } => {
                 "the server or the network went away in the middle; nothing was published"
             }
-            Self::WalMissing { .. } => "the server recycled it before it was copied; try again, with a role that may create replication slots",
+            Self::WalMissing { .. } => {
+                "the server recycled it before it was copied; try again, with a role that may create replication slots"
+            }
             _ => return None,
         })
     }
 
     /// An I/O error with what was tried and where.
     pub(crate) fn io(action: &'static str, path: &std::path::Path, source: io::Error) -> Self {
-        Self::Io { action, path: path.display().to_string(), source }
+        Self::Io {
+            action,
+            path: path.display().to_string(),
+            source,
+        }
     }
 
     pub(crate) fn protocol(reason: impl Into<String>) -> Self {
-        Self::Protocol { reason: reason.into() }
+        Self::Protocol {
+            reason: reason.into(),
+        }
     }
 }
 
 /// Sorts a server's refusal into the variant a caller would act on.
 impl From<ServerError> for Error {
     fn from(source: ServerError) -> Self {
+        let source = Box::new(source);
         match source.sqlstate.as_str() {
             "3D000" => Self::DatabaseMissing { source },
             "42501" => Self::NotPermitted { source },
             "53300" | "53400" => Self::NothingFree { source },
-            "55000" if source.message.contains("wal_level") || source.message.contains("WAL level") => {
+            "55000"
+                if source.message.contains("wal_level") || source.message.contains("WAL level") =>
+            {
                 Self::WalLevelTooLow { source }
             }
-            "55000" if source.message.contains("max_replication_slots") => Self::NothingFree { source },
+            "55000" if source.message.contains("max_replication_slots") => {
+                Self::NothingFree { source }
+            }
             state if state.starts_with("57P0") => Self::NotAvailable { source },
             _ => Self::Server { source },
         }
@@ -304,7 +328,10 @@ pub(crate) trait Doing<T> {
 
 impl<T, E: Into<Error>> Doing<T> for Result<T, E> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T, Error> {
-        self.map_err(|source| Error::While { doing: doing(), source: Box::new(source.into()) })
+        self.map_err(|source| Error::While {
+            doing: doing(),
+            source: Box::new(source.into()),
+        })
     }
 }
 
@@ -313,23 +340,36 @@ mod tests {
     use super::*;
 
     fn refusal(sqlstate: &str, message: &str) -> Error {
-        ServerError { sqlstate: sqlstate.into(), message: message.into(), ..ServerError::default() }.into()
+        ServerError {
+            sqlstate: sqlstate.into(),
+            message: message.into(),
+            ..ServerError::default()
+        }
+        .into()
     }
 
     #[test]
     fn refusals_are_sorted_by_what_a_caller_can_do() {
-        assert!(matches!(refusal("3D000", ""), Error::DatabaseMissing { .. }));
+        assert!(matches!(
+            refusal("3D000", ""),
+            Error::DatabaseMissing { .. }
+        ));
         assert!(matches!(refusal("42501", ""), Error::NotPermitted { .. }));
         assert!(matches!(refusal("53300", ""), Error::NothingFree { .. }));
         assert!(matches!(refusal("57P01", ""), Error::NotAvailable { .. }));
         let wal_level = "replication slots can only be used if \"wal_level\" >= \"replica\"";
-        assert!(matches!(refusal("55000", wal_level), Error::WalLevelTooLow { .. }));
+        assert!(matches!(
+            refusal("55000", wal_level),
+            Error::WalLevelTooLow { .. }
+        ));
         assert!(matches!(refusal("XX000", ""), Error::Server { .. }));
     }
 
     #[test]
     fn wrappers_hide_neither_kind_nor_hint() {
-        let wrapped = Err::<(), _>(refusal("42501", "no")).doing(|| "begin".into()).unwrap_err();
+        let wrapped = Err::<(), _>(refusal("42501", "no"))
+            .doing(|| "begin".into())
+            .unwrap_err();
         assert_eq!(wrapped.to_string(), "begin");
         assert!(matches!(wrapped.root(), Error::NotPermitted { .. }));
         assert!(wrapped.hint().is_some());

@@ -32,7 +32,7 @@ pub struct ServerIdentity {
     pub data_directory: Option<PathBuf>,
     /// Whether the server is a standby.
     pub is_standby: bool,
-    /// The encoding of the connection's database, or of the cluster on a replication connection.
+    /// The encoding of the connection's database; `None` on a connection to no database.
     pub encoding: Option<String>,
 }
 
@@ -53,14 +53,20 @@ fn read_identity(client: &mut Client) -> Result<ServerIdentity, Error> {
         system_identifier,
         timeline,
         version_num: number(&client.show("server_version_num")?, "server_version_num")?,
-        version: client.parameter("server_version").unwrap_or_default().to_owned(),
+        version: client
+            .parameter("server_version")
+            .unwrap_or_default()
+            .to_owned(),
         major: client.major(),
         wal_segment_size: SegmentSize::new(bytes_of_setting(&client.show("wal_segment_size")?)?)?,
         block_size: number(&client.show("block_size")?, "block_size")?,
         data_checksums: client.show("data_checksums")? == "on",
         data_directory: data_directory(client)?,
         is_standby: is_standby(client)?,
-        encoding: client.parameter("server_encoding").map(str::to_owned),
+        encoding: match client.mode() {
+            Mode::Replication => None,
+            _ => client.parameter("server_encoding").map(str::to_owned),
+        },
     })
 }
 
@@ -81,7 +87,10 @@ fn control_system(client: &mut Client) -> Result<(u64, Timeline), Error> {
     )?;
     let row = rows.first()?;
     // bigint is signed, the identifier is not.
-    Ok((row.get::<i64>("system_identifier")? as u64, row.get("timeline")?))
+    Ok((
+        row.get::<i64>("system_identifier")? as u64,
+        row.get("timeline")?,
+    ))
 }
 
 fn data_directory(client: &mut Client) -> Result<Option<PathBuf>, Error> {
@@ -99,12 +108,16 @@ fn is_standby(client: &mut Client) -> Result<bool, Error> {
     match client.mode() {
         // Before 14 the server does not report it; every transaction on a standby is read-only.
         Mode::Replication => Ok(client.show("transaction_read_only")? == "on"),
-        _ => client.query("SELECT pg_is_in_recovery()")?.first()?.truth("pg_is_in_recovery"),
+        _ => client
+            .query("SELECT pg_is_in_recovery()")?
+            .first()?
+            .truth("pg_is_in_recovery"),
     }
 }
 
 fn number(text: &str, setting: &str) -> Result<u32, Error> {
-    text.parse().map_err(|_| Error::protocol(format!("`{text}` as the setting `{setting}`")))
+    text.parse()
+        .map_err(|_| Error::protocol(format!("`{text}` as the setting `{setting}`")))
 }
 
 /// Reads a size with a unit, such as `16MB`.
@@ -117,7 +130,11 @@ fn bytes_of_setting(text: &str) -> Result<u64, Error> {
         "GB" => 1 << 30,
         _ => 0,
     };
-    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).filter(|bytes| *bytes > 0);
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|bytes| *bytes > 0);
     bytes.ok_or_else(|| Error::protocol(format!("`{text}` as a size")))
 }
 

@@ -73,14 +73,17 @@ fn read(client: &mut Client) -> Result<PortableConfig, Error> {
     let outside = |client: &mut Client, setting: &str, name: &str| {
         let data_directory = client.show("data_directory")?;
         let path = client.show(setting)?;
-        Ok::<_, Error>((path != format!("{}/{name}", data_directory.trim_end_matches('/'))).then_some(path))
+        Ok::<_, Error>(
+            (path != format!("{}/{name}", data_directory.trim_end_matches('/'))).then_some(path),
+        )
     };
     let mut config = PortableConfig::default();
     if let Some(path) = outside(client, "config_file", "postgresql.conf")? {
         config.postgresql_conf = Some(postgresql_conf(client, &path)?);
     }
     if let Some(path) = outside(client, "hba_file", "pg_hba.conf")? {
-        config.pg_hba_conf = Some(server_file(client, &path)?.unwrap_or_else(|| DEFAULT_HBA.to_owned()));
+        config.pg_hba_conf =
+            Some(server_file(client, &path)?.unwrap_or_else(|| DEFAULT_HBA.to_owned()));
     }
     if let Some(path) = outside(client, "ident_file", "pg_ident.conf")? {
         config.pg_ident_conf = Some(server_file(client, &path)?.unwrap_or_default());
@@ -105,22 +108,33 @@ fn postgresql_conf(client: &mut Client, path: &str) -> Result<String, Error> {
     for row in rows.iter() {
         let name: String = row.get("name")?;
         if !is_left_out(&name) {
-            text.push_str(&format!("{name} = {}\n", conf_value(row.text("value").unwrap_or_default())));
+            text.push_str(&format!(
+                "{name} = {}\n",
+                conf_value(row.text("value").unwrap_or_default())
+            ));
         }
     }
     Ok(text)
 }
 
 fn is_left_out(name: &str) -> bool {
-    LEFT_OUT.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => name == *pattern,
-    })
+    LEFT_OUT
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == *pattern,
+        })
 }
 
 /// Quotes a value for postgresql.conf.
 fn conf_value(value: &str) -> String {
-    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''").replace('\n', "\\n"))
+    format!(
+        "'{}'",
+        value
+            .replace('\\', "\\\\")
+            .replace('\'', "''")
+            .replace('\n', "\\n")
+    )
 }
 
 /// A file as the server reads it; `None` if the role may not.
@@ -138,10 +152,22 @@ mod tests {
 
     #[test]
     fn settings_of_the_machine_are_left_out() {
-        for name in ["port", "ssl_cert_file", "ssl", "archive_command", "unix_socket_directories", "data_directory"] {
+        for name in [
+            "port",
+            "ssl_cert_file",
+            "ssl",
+            "archive_command",
+            "unix_socket_directories",
+            "data_directory",
+        ] {
             assert!(is_left_out(name), "{name}");
         }
-        for name in ["shared_preload_libraries", "max_connections", "wal_level", "lc_messages"] {
+        for name in [
+            "shared_preload_libraries",
+            "max_connections",
+            "wal_level",
+            "lc_messages",
+        ] {
             assert!(!is_left_out(name), "{name}");
         }
     }

@@ -48,7 +48,12 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, buffer: BytesMut::new(), socket_timeout: None, broken: false }
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            socket_timeout: None,
+            broken: false,
+        }
     }
 
     /// Whether the stream has failed, so that nothing more can be said to the server.
@@ -72,7 +77,9 @@ impl Connection {
         }
         let mut deadline = Deadline::after(Some(wait));
         loop {
-            let Some(left) = deadline.remaining() else { return Ok(None) };
+            let Some(left) = deadline.remaining() else {
+                return Ok(None);
+            };
             if !self.fill(left)? {
                 continue;
             }
@@ -107,21 +114,29 @@ impl Connection {
 
     /// Rounded up to a tenth of a second, so that a countdown does not cost a call per read.
     fn set_socket_timeout(&mut self, wait: Option<Duration>) -> Result<(), Error> {
-        let rounded = wait.map(|wait| Duration::from_millis((wait.as_millis() as u64).div_ceil(100).max(1) * 100));
+        let rounded = wait.map(|wait| {
+            Duration::from_millis((wait.as_millis() as u64).div_ceil(100).max(1) * 100)
+        });
         if rounded != self.socket_timeout {
-            self.stream.set_read_timeout(rounded).map_err(|source| self.lost(source))?;
+            self.stream
+                .set_read_timeout(rounded)
+                .map_err(|source| self.lost(source))?;
             self.socket_timeout = rounded;
         }
         Ok(())
     }
 
     fn take_frame(&mut self) -> Result<Option<Frame>, Error> {
-        let Some(header) = self.buffer.get(..5) else { return Ok(None) };
+        let Some(header) = self.buffer.get(..5) else {
+            return Ok(None);
+        };
         let tag = header[0];
         let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
         if !(4..=MAX_FRAME).contains(&length) {
             self.broken = true;
-            return Err(Error::protocol("a message of impossible length; is this a PostgreSQL server?"));
+            return Err(Error::protocol(
+                "a message of impossible length; is this a PostgreSQL server?",
+            ));
         }
         if self.buffer.len() < length + 1 {
             self.buffer.reserve(length + 1 - self.buffer.len());
@@ -151,7 +166,9 @@ impl<'a> Fields<'a> {
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let bytes = self.take(N)?;
-        bytes.try_into().map_err(|_| Error::protocol("a message cut short"))
+        bytes
+            .try_into()
+            .map_err(|_| Error::protocol("a message cut short"))
     }
 
     pub(crate) fn u8(&mut self) -> Result<u8, Error> {
@@ -208,7 +225,12 @@ mod tests {
         let (mut connection, _far) = pair();
         let error = connection.read(Duration::from_millis(50)).unwrap_err();
         assert!(matches!(error, Error::TimedOut { .. }));
-        assert!(connection.poll(Duration::from_millis(50)).unwrap().is_none());
+        assert!(
+            connection
+                .poll(Duration::from_millis(50))
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
@@ -224,6 +246,9 @@ mod tests {
     fn a_stream_that_is_not_postgresql_is_refused() {
         let (mut connection, mut far) = pair();
         far.write_all(b"HTTP/1.1 400 Bad Request\r\n").unwrap();
-        assert!(matches!(connection.read(Duration::from_secs(5)), Err(Error::Protocol { .. })));
+        assert!(matches!(
+            connection.read(Duration::from_secs(5)),
+            Err(Error::Protocol { .. })
+        ));
     }
 }

@@ -92,7 +92,11 @@ impl Client {
             is_busy: false,
         };
         client.send_startup()?;
-        let password_database = if mode == Mode::Replication { "replication" } else { &options.database };
+        let password_database = if mode == Mode::Replication {
+            "replication"
+        } else {
+            &options.database
+        };
         auth::log_in(&mut client.connection, options, password_database)?;
         client.await_greeting()?;
         Ok(client)
@@ -109,7 +113,10 @@ impl Client {
             Mode::Sql => parameters.push(("database", &options.database)),
             Mode::Replication => parameters.push(("replication", "true")),
             Mode::ReplicationInDatabase => {
-                parameters.extend([("database", options.database.as_str()), ("replication", "database")]);
+                parameters.extend([
+                    ("database", options.database.as_str()),
+                    ("replication", "database"),
+                ]);
             }
         }
         let mut buffer = BytesMut::new();
@@ -196,7 +203,9 @@ impl Client {
     /// # Errors
     /// As [`Self::query`]; some settings need `pg_read_all_settings`.
     pub fn show(&mut self, setting: &str) -> Result<String, Error> {
-        self.query(&format!("SHOW {setting}"))?.single().doing(|| format!("read the setting `{setting}`"))
+        self.query(&format!("SHOW {setting}"))?
+            .single()
+            .doing(|| format!("read the setting `{setting}`"))
     }
 
     /// Takes the notices and warnings that arrived since they were last taken.
@@ -215,6 +224,21 @@ impl Client {
         self.connection.send(&buffer)
     }
 
+    /// Ends a copy in both directions in good order, so that the server has nothing to log about
+    /// the end of the connection. Whatever was still on its way is dropped.
+    pub(crate) fn end_copy(&mut self) -> Result<(), Error> {
+        let mut buffer = BytesMut::new();
+        frontend::copy_done(&mut buffer);
+        self.send_raw(&buffer)?;
+        while self.next_frame(CANCEL_TIMEOUT)?.tag != tag::READY {}
+        Ok(())
+    }
+
+    /// Spares the cancellation when this is dropped: the server notices the hang-up at once.
+    pub(crate) fn hang_up_quietly(&mut self) {
+        self.is_busy = false;
+    }
+
     /// Sends one message that is already framed.
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.connection.send(bytes)
@@ -223,13 +247,16 @@ impl Client {
     /// The next message that is not a side remark of the server's. An error of the server's is
     /// returned as one, after the connection was brought back to "ready" where that is possible.
     pub(crate) fn next_frame(&mut self, wait: Duration) -> Result<Frame, Error> {
-        self.poll_frame(wait)?.ok_or(Error::TimedOut { waited: wait })
+        self.poll_frame(wait)?
+            .ok_or(Error::TimedOut { waited: wait })
     }
 
     /// Like [`Self::next_frame`]; `None` if nothing came within `wait`.
     pub(crate) fn poll_frame(&mut self, wait: Duration) -> Result<Option<Frame>, Error> {
         loop {
-            let Some(frame) = self.connection.poll(wait)? else { return Ok(None) };
+            let Some(frame) = self.connection.poll(wait)? else {
+                return Ok(None);
+            };
             match frame.tag {
                 tag::NOTICE => self.keep_notice(&frame.body)?,
                 tag::NOTIFICATION => {}
@@ -266,7 +293,9 @@ impl Client {
         let fatal = matches!(error.severity.as_str(), "FATAL" | "PANIC");
         while !fatal && self.is_busy {
             match self.connection.poll(self.options.connect_timeout) {
-                Ok(Some(Frame { tag: tag::READY, .. })) => self.is_busy = false,
+                Ok(Some(Frame {
+                    tag: tag::READY, ..
+                })) => self.is_busy = false,
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             }
@@ -281,7 +310,9 @@ impl Client {
         let mut stream = secured(Stream::connect(&options)?, &options)?;
         let mut buffer = BytesMut::new();
         frontend::cancel_request(self.process_id, self.secret_key, &mut buffer);
-        stream.write_all(&buffer).map_err(|source| Error::ConnectionLost { source })
+        stream
+            .write_all(&buffer)
+            .map_err(|source| Error::ConnectionLost { source })
     }
 }
 
@@ -303,25 +334,38 @@ impl Drop for Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("options", &self.options).field("mode", &self.mode).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("options", &self.options)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
     }
 }
 
 /// Adds TLS to a fresh stream, as far as `sslmode` and the server want it.
 fn secured(stream: Stream, options: &ConnectOptions) -> Result<Stream, Error> {
     let wanted = options.ssl_mode != SslMode::Disable && !stream.is_unix();
-    let Stream::Tcp(mut tcp) = stream else { return Ok(stream) };
+    let Stream::Tcp(mut tcp) = stream else {
+        return Ok(stream);
+    };
     if !wanted {
         return Ok(Stream::Tcp(tcp));
     }
     match ask_for_tls(&mut tcp, options)? {
         b'S' => Ok(Stream::Tls(Box::new(tls::handshake(options, tcp)?))),
         b'N' if options.ssl_mode == SslMode::Prefer => Ok(Stream::Tcp(tcp)),
-        b'N' => Err(Error::TlsNotOffered { address: options.address(), mode: options.ssl_mode }),
-        b'E' => Err(Error::NotAvailable {
-            source: ServerError { message: "the server could not begin a session".into(), ..Default::default() },
+        b'N' => Err(Error::TlsNotOffered {
+            address: options.address(),
+            mode: options.ssl_mode,
         }),
-        _ => Err(Error::protocol("no answer to the question for TLS; is this a PostgreSQL server?")),
+        b'E' => Err(Error::NotAvailable {
+            source: Box::new(ServerError {
+                message: "the server could not begin a session".into(),
+                ..ServerError::default()
+            }),
+        }),
+        _ => Err(Error::protocol(
+            "no answer to the question for TLS; is this a PostgreSQL server?",
+        )),
     }
 }
 
@@ -331,13 +375,17 @@ fn ask_for_tls(tcp: &mut std::net::TcpStream, options: &ConnectOptions) -> Resul
     let lost = |source| Error::ConnectionLost { source };
     let mut buffer = BytesMut::new();
     frontend::ssl_request(&mut buffer);
-    tcp.set_read_timeout(Some(options.connect_timeout)).map_err(lost)?;
+    tcp.set_read_timeout(Some(options.connect_timeout))
+        .map_err(lost)?;
     tcp.write_all(&buffer).map_err(lost)?;
     let mut answer = [0];
-    tcp.read_exact(&mut answer).map_err(|error| match stream::is_timeout(&error) {
-        true => Error::TimedOut { waited: options.connect_timeout },
-        false => lost(error),
-    })?;
+    tcp.read_exact(&mut answer)
+        .map_err(|error| match stream::is_timeout(&error) {
+            true => Error::TimedOut {
+                waited: options.connect_timeout,
+            },
+            false => lost(error),
+        })?;
     Ok(answer[0])
 }
 
@@ -374,7 +422,10 @@ fn server_error(body: &[u8]) -> Result<ServerError, Error> {
 }
 
 pub(crate) fn unexpected(tag: u8, within: &str) -> Error {
-    Error::protocol(format!("message `{}` in {within}", char::from(tag).escape_default()))
+    Error::protocol(format!(
+        "message `{}` in {within}",
+        char::from(tag).escape_default()
+    ))
 }
 
 /// Frames CopyData around `body`.
@@ -415,8 +466,14 @@ mod tests {
     fn a_refusal_of_the_server_is_read_field_by_field() {
         let body = b"SFEHLER\0VERROR\0C42501\0Mno\0Dbecause\0Hask\0Fauth.c\0\0";
         let error = server_error(body).unwrap();
-        assert_eq!((error.severity.as_str(), error.sqlstate.as_str()), ("ERROR", "42501"));
-        assert_eq!((error.detail.as_deref(), error.hint.as_deref()), (Some("because"), Some("ask")));
+        assert_eq!(
+            (error.severity.as_str(), error.sqlstate.as_str()),
+            ("ERROR", "42501")
+        );
+        assert_eq!(
+            (error.detail.as_deref(), error.hint.as_deref()),
+            (Some("because"), Some("ask"))
+        );
         assert!(server_error(b"SERR").is_err());
     }
 }

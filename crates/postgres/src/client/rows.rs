@@ -32,7 +32,10 @@ impl Rows {
 
     /// The rows one by one.
     pub fn iter(&self) -> impl Iterator<Item = Row<'_>> {
-        self.rows.iter().map(|values| Row { columns: &self.columns, values })
+        self.rows.iter().map(|values| Row {
+            columns: &self.columns,
+            values,
+        })
     }
 
     /// The first row.
@@ -40,7 +43,9 @@ impl Rows {
     /// # Errors
     /// If there is none.
     pub fn first(&self) -> Result<Row<'_>, Error> {
-        self.iter().next().ok_or_else(|| Error::protocol("no row where one was due"))
+        self.iter()
+            .next()
+            .ok_or_else(|| Error::protocol("no row where one was due"))
     }
 
     /// The only column of the first row, read as `T`.
@@ -59,7 +64,10 @@ impl Rows {
             // Table, attribute, type, size, modifier, format: not needed, all values are text.
             fields.take(18)?;
         }
-        Ok(Self { columns, rows: Vec::new() })
+        Ok(Self {
+            columns,
+            rows: Vec::new(),
+        })
     }
 
     pub(crate) fn push(&mut self, body: &Bytes) -> Result<(), Error> {
@@ -79,7 +87,8 @@ fn value(fields: &mut Fields<'_>) -> Result<Option<String>, Error> {
         Err(_) => Ok(None),
         Ok(length) => {
             let text = std::str::from_utf8(fields.take(length)?);
-            text.map(|text| Some(text.to_owned())).map_err(|_| Error::protocol("a value that is not UTF-8"))
+            text.map(|text| Some(text.to_owned()))
+                .map_err(|_| Error::protocol("a value that is not UTF-8"))
         }
     }
 }
@@ -103,8 +112,11 @@ impl<'a> Row<'a> {
     /// # Errors
     /// If it is null, missing or not a `T`.
     pub fn get<T: FromStr>(&self, column: &str) -> Result<T, Error> {
-        let text = self.text(column).ok_or_else(|| Error::protocol(format!("no value in column `{column}`")))?;
-        text.parse().map_err(|_| Error::protocol(format!("`{text}` in column `{column}` cannot be read")))
+        let text = self
+            .text(column)
+            .ok_or_else(|| Error::protocol(format!("no value in column `{column}`")))?;
+        text.parse()
+            .map_err(|_| Error::protocol(format!("`{text}` in column `{column}` cannot be read")))
     }
 
     /// The value of the column number `at`, counted from 0, read as `T`.
@@ -112,7 +124,10 @@ impl<'a> Row<'a> {
     /// # Errors
     /// As [`Self::get`].
     pub fn at<T: FromStr>(&self, at: usize) -> Result<T, Error> {
-        let name = self.columns.get(at).ok_or_else(|| Error::protocol(format!("no column {at}")))?;
+        let name = self
+            .columns
+            .get(at)
+            .ok_or_else(|| Error::protocol(format!("no column {at}")))?;
         self.get(name)
     }
 
@@ -124,7 +139,9 @@ impl<'a> Row<'a> {
         match self.text(column) {
             Some("t") => Ok(true),
             Some("f") => Ok(false),
-            _ => Err(Error::protocol(format!("no truth value in column `{column}`"))),
+            _ => Err(Error::protocol(format!(
+                "no truth value in column `{column}`"
+            ))),
         }
     }
 }

@@ -32,10 +32,17 @@ impl Stream {
     /// Opens the socket; TLS comes later, if at all.
     pub(crate) fn connect(options: &ConnectOptions) -> Result<Self, Error> {
         let opened = match &options.host {
-            Host::Tcp(host) => connect_tcp(host, options.port, options.connect_timeout).map(Self::Tcp),
-            Host::Unix(_) => UnixStream::connect(options.socket_path().unwrap_or_default()).map(Self::Unix),
+            Host::Tcp(host) => {
+                connect_tcp(host, options.port, options.connect_timeout).map(Self::Tcp)
+            }
+            Host::Unix(_) => {
+                UnixStream::connect(options.socket_path().unwrap_or_default()).map(Self::Unix)
+            }
         };
-        opened.map_err(|source| Error::Unreachable { address: options.address(), source })
+        opened.map_err(|source| Error::Unreachable {
+            address: options.address(),
+            source,
+        })
     }
 
     pub(crate) fn is_unix(&self) -> bool {
@@ -44,7 +51,9 @@ impl Stream {
 
     pub(crate) fn is_loopback(&self) -> bool {
         match self {
-            Self::Tcp(tcp) => tcp.peer_addr().is_ok_and(|address| address.ip().is_loopback()),
+            Self::Tcp(tcp) => tcp
+                .peer_addr()
+                .is_ok_and(|address| address.ip().is_loopback()),
             Self::Tls(_) => false,
             Self::Unix(_) => true,
         }
@@ -134,15 +143,19 @@ fn connect_tcp(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream
 
 fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
-    let keepalive =
-        TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(Duration::from_secs(10));
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(Duration::from_secs(10));
     SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     Ok(stream)
 }
 
 /// Whether a read ended only because its time was up.
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 /// Counts down a waiting time; `None` waits for ever.
@@ -153,7 +166,9 @@ pub(crate) struct Deadline {
 
 impl Deadline {
     pub(crate) fn after(wait: Option<Duration>) -> Self {
-        Self { end: wait.and_then(|wait| Instant::now().checked_add(wait)) }
+        Self {
+            end: wait.and_then(|wait| Instant::now().checked_add(wait)),
+        }
     }
 
     /// What is left, never zero because sockets take zero for "for ever"; `None` if time is up.

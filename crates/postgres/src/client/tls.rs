@@ -10,8 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    StreamOwned,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
+    SignatureScheme, StreamOwned,
 };
 use sha2::Digest;
 
@@ -23,21 +23,30 @@ pub(super) fn handshake(
     options: &ConnectOptions,
     tcp: TcpStream,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, Error> {
-    let failed = |reason: String| Error::Tls { address: options.address(), reason };
+    let failed = |reason: String| Error::Tls {
+        address: options.address(),
+        reason,
+    };
     let name = server_name(options).map_err(failed)?;
     let config = client_config(options).map_err(failed)?;
-    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|error| failed(error.to_string()))?;
+    let mut connection =
+        ClientConnection::new(Arc::new(config), name).map_err(|error| failed(error.to_string()))?;
     let mut tcp = tcp;
-    tcp.set_read_timeout(Some(options.connect_timeout)).map_err(|error| failed(error.to_string()))?;
+    tcp.set_read_timeout(Some(options.connect_timeout))
+        .map_err(|error| failed(error.to_string()))?;
     while connection.is_handshaking() {
-        connection.complete_io(&mut tcp).map_err(|error| failed(error.to_string()))?;
+        connection
+            .complete_io(&mut tcp)
+            .map_err(|error| failed(error.to_string()))?;
     }
     Ok(StreamOwned::new(connection, tcp))
 }
 
 /// A host that is no valid DNS name can still be encrypted to, but not verified.
 fn server_name(options: &ConnectOptions) -> Result<ServerName<'static>, String> {
-    let Host::Tcp(host) = &options.host else { return Err("a Unix socket has no TLS".to_owned()) };
+    let Host::Tcp(host) = &options.host else {
+        return Err("a Unix socket has no TLS".to_owned());
+    };
     match ServerName::try_from(host.clone()) {
         Ok(name) => Ok(name),
         Err(_) if options.ssl_mode != SslMode::VerifyFull => {
@@ -63,7 +72,11 @@ fn client_config(options: &ConnectOptions) -> Result<ClientConfig, String> {
 #[derive(Debug)]
 enum Demand {
     Nothing,
-    TrustedCa { chain: Arc<WebPkiServerVerifier>, roots: Vec<CertificateDer<'static>>, name: bool },
+    TrustedCa {
+        chain: Arc<WebPkiServerVerifier>,
+        roots: Vec<CertificateDer<'static>>,
+        name: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -94,7 +107,8 @@ fn root_certificates(options: &ConnectOptions) -> Result<Vec<CertificateDer<'sta
     let Some(path) = &options.ssl_root_cert else {
         return Ok(rustls_native_certs::load_native_certs().certs);
     };
-    let unreadable = |error: rustls::pki_types::pem::Error| format!("read {}: {error}", path.display());
+    let unreadable =
+        |error: rustls::pki_types::pem::Error| format!("read {}: {error}", path.display());
     let certificates = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
     certificates.collect::<Result<_, _>>().map_err(unreadable)
 }
@@ -163,7 +177,9 @@ impl ServerCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -220,7 +236,12 @@ fn der_value(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         long => {
             let (digits, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
             (digits.len() <= 4).then_some(())?;
-            (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
+            (
+                digits
+                    .iter()
+                    .fold(0, |length, digit| length << 8 | usize::from(*digit)),
+                rest,
+            )
         }
     };
     rest.split_at_checked(length)

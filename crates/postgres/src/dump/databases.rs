@@ -54,8 +54,16 @@ pub fn databases(client: &mut Client, selection: &Selection) -> Result<Vec<Datab
 
 fn missing(name: &str) -> Error {
     let message = format!("database \"{name}\" does not exist or accepts no connections");
-    let source = ServerError { severity: "ERROR".into(), sqlstate: "3D000".into(), message, detail: None, hint: None };
-    Error::DatabaseMissing { source }
+    let source = ServerError {
+        severity: "ERROR".into(),
+        sqlstate: "3D000".into(),
+        message,
+        detail: None,
+        hint: None,
+    };
+    Error::DatabaseMissing {
+        source: Box::new(source),
+    }
 }
 
 fn read_databases(client: &mut Client) -> Result<Vec<DatabaseInfo>, Error> {
@@ -70,18 +78,20 @@ fn read_databases(client: &mut Client) -> Result<Vec<DatabaseInfo>, Error> {
            CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) ELSE 0 END AS size \
          FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
     ))?;
-    rows.iter().map(|row| {
-        Ok(DatabaseInfo {
-            name: row.get("datname")?,
-            owner: row.get("owner")?,
-            encoding: row.get("encoding")?,
-            collate: row.get("datcollate")?,
-            ctype: row.get("datctype")?,
-            locale_provider: row.get("provider")?,
-            locale: row.text("locale").map(str::to_owned),
-            size_bytes: row.get("size")?,
+    rows.iter()
+        .map(|row| {
+            Ok(DatabaseInfo {
+                name: row.get("datname")?,
+                owner: row.get("owner")?,
+                encoding: row.get("encoding")?,
+                collate: row.get("datcollate")?,
+                ctype: row.get("datctype")?,
+                locale_provider: row.get("provider")?,
+                locale: row.text("locale").map(str::to_owned),
+                size_bytes: row.get("size")?,
+            })
         })
-    }).collect()
+        .collect()
 }
 
 /// One state of a database, held still for a dump and for counts that are to agree with it.
@@ -104,7 +114,9 @@ impl Snapshot {
         for statement in begin.split("; ") {
             client.query(statement)?;
         }
-        let id = client.query("SELECT pg_export_snapshot()").and_then(|rows| rows.single());
+        let id = client
+            .query("SELECT pg_export_snapshot()")
+            .and_then(|rows| rows.single());
         let id = id.doing(|| "export a snapshot".to_owned())?;
         Ok(Self { client, id })
     }
@@ -148,10 +160,20 @@ pub fn row_counts(client: &mut Client) -> Result<Vec<TableCount>, Error> {
     let mut counts = Vec::with_capacity(rows.len());
     for row in rows.iter() {
         let (schema, table): (String, String) = (row.get("nspname")?, row.get("relname")?);
-        let sql = format!("SELECT count(*) FROM ONLY {}.{}", quote_identifier(&schema), quote_identifier(&table));
+        let sql = format!(
+            "SELECT count(*) FROM ONLY {}.{}",
+            quote_identifier(&schema),
+            quote_identifier(&table)
+        );
         let rows = client.query_within(&sql, std::time::Duration::from_secs(24 * 3600));
-        let rows = rows.doing(|| format!("count the rows of {schema}.{table}"))?.single()?;
-        counts.push(TableCount { schema, table, rows });
+        let rows = rows
+            .doing(|| format!("count the rows of {schema}.{table}"))?
+            .single()?;
+        counts.push(TableCount {
+            schema,
+            table,
+            rows,
+        });
     }
     Ok(counts)
 }

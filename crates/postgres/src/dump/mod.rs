@@ -5,8 +5,8 @@
 //! [`restore_database`] brings one back under a new name.
 
 mod databases;
-mod running;
 mod restore;
+mod running;
 mod stream;
 mod tools;
 
@@ -28,7 +28,10 @@ pub enum DumpError {
     #[error(transparent)]
     Postgres(#[from] Error),
     /// No client tools that fit the server were found.
-    #[error("no pg_dump of version {wanted} or later was found; looked at {}", listed(looked_at))]
+    #[error(
+        "no pg_dump of version {wanted} or later was found; looked at {}",
+        listed(looked_at)
+    )]
     NoTools {
         /// The server's major version.
         wanted: u32,

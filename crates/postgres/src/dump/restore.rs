@@ -53,21 +53,42 @@ struct CreatedDatabase {
 }
 
 impl CreatedDatabase {
-    fn create(admin: &ConnectOptions, name: &str, like: Option<&DatabaseInfo>) -> Result<Self, DumpError> {
+    fn create(
+        admin: &ConnectOptions,
+        name: &str,
+        like: Option<&DatabaseInfo>,
+    ) -> Result<Self, DumpError> {
         let mut client = Client::connect(admin, Mode::Sql)?;
-        let known = client.query(&format!("SELECT 1 FROM pg_database WHERE datname = {}", quote_literal(name)))?;
+        let known = client.query(&format!(
+            "SELECT 1 FROM pg_database WHERE datname = {}",
+            quote_literal(name)
+        ))?;
         if !known.is_empty() {
-            return Err(DumpError::DatabaseExists { name: name.to_owned() });
+            return Err(DumpError::DatabaseExists {
+                name: name.to_owned(),
+            });
         }
         match client.query(&creation(name, like)) {
-            Ok(_) => Ok(Self { client, name: name.to_owned(), is_kept: false }),
+            Ok(_) => Ok(Self {
+                client,
+                name: name.to_owned(),
+                is_kept: false,
+            }),
             // Somebody else was faster; it is theirs, and not to be dropped.
-            Err(error) if error.server_error().is_some_and(|error| error.sqlstate == DUPLICATE_DATABASE) => {
-                Err(DumpError::DatabaseExists { name: name.to_owned() })
+            Err(error)
+                if error
+                    .server_error()
+                    .is_some_and(|error| error.sqlstate == DUPLICATE_DATABASE) =>
+            {
+                Err(DumpError::DatabaseExists {
+                    name: name.to_owned(),
+                })
             }
-            Err(error) => {
-                Err(Error::While { doing: format!("create database `{name}`"), source: Box::new(error) }.into())
+            Err(error) => Err(Error::While {
+                doing: format!("create database `{name}`"),
+                source: Box::new(error),
             }
+            .into()),
         }
     }
 
@@ -81,7 +102,10 @@ impl Drop for CreatedDatabase {
         if self.is_kept {
             return;
         }
-        let sql = format!("DROP DATABASE {} WITH (FORCE)", quote_identifier(&self.name));
+        let sql = format!(
+            "DROP DATABASE {} WITH (FORCE)",
+            quote_identifier(&self.name)
+        );
         if let Err(error) = self.client.query(&sql) {
             tracing::error!(database = %self.name, %error, "the half-restored database could not be dropped");
         }
@@ -89,15 +113,28 @@ impl Drop for CreatedDatabase {
 }
 
 fn creation(name: &str, like: Option<&DatabaseInfo>) -> String {
-    let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", quote_identifier(name));
+    let mut sql = format!(
+        "CREATE DATABASE {} TEMPLATE template0",
+        quote_identifier(name)
+    );
     let Some(like) = like else { return sql };
-    for (option, value) in [("ENCODING", &like.encoding), ("LC_COLLATE", &like.collate), ("LC_CTYPE", &like.ctype)] {
+    for (option, value) in [
+        ("ENCODING", &like.encoding),
+        ("LC_COLLATE", &like.collate),
+        ("LC_CTYPE", &like.ctype),
+    ] {
         sql.push_str(&format!(" {option} {}", quote_literal(value)));
     }
     match (like.locale_provider.as_str(), &like.locale) {
-        ("i", Some(locale)) => sql.push_str(&format!(" LOCALE_PROVIDER icu ICU_LOCALE {}", quote_literal(locale))),
+        ("i", Some(locale)) => sql.push_str(&format!(
+            " LOCALE_PROVIDER icu ICU_LOCALE {}",
+            quote_literal(locale)
+        )),
         ("b", Some(locale)) => {
-            sql.push_str(&format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}", quote_literal(locale)));
+            sql.push_str(&format!(
+                " LOCALE_PROVIDER builtin BUILTIN_LOCALE {}",
+                quote_literal(locale)
+            ));
         }
         _ => {}
     }
@@ -113,7 +150,12 @@ fn fill(
 ) -> Result<(), DumpError> {
     let options = admin.clone().with_password_of(admin).with_database(name);
     let mut running = Running::start(tools, "pg_restore", &options, |command| {
-        command.args(["--exit-on-error", "--no-password", "--dbname", &connection_string(name)]);
+        command.args([
+            "--exit-on-error",
+            "--no-password",
+            "--dbname",
+            &connection_string(name),
+        ]);
         if restore.no_owner {
             command.arg("--no-owner");
         }
@@ -154,7 +196,10 @@ fn feed(archive: &mut dyn Read, mut stdin: impl Write) -> Result<(), Side> {
 
 /// A name alone might be taken for a connection string.
 fn connection_string(name: &str) -> String {
-    format!("dbname='{}'", name.replace('\\', "\\\\").replace('\'', "\\'"))
+    format!(
+        "dbname='{}'",
+        name.replace('\\', "\\\\").replace('\'', "\\'")
+    )
 }
 
 #[cfg(test)]
@@ -164,6 +209,9 @@ mod tests {
     #[test]
     fn odd_names_stay_names() {
         assert_eq!(connection_string("a'b\\c"), "dbname='a\\'b\\\\c'");
-        assert_eq!(creation("we\"ird", None), "CREATE DATABASE \"we\"\"ird\" TEMPLATE template0");
+        assert_eq!(
+            creation("we\"ird", None),
+            "CREATE DATABASE \"we\"\"ird\" TEMPLATE template0"
+        );
     }
 }

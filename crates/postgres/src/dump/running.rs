@@ -49,12 +49,29 @@ impl Running {
         let tool = tools.path(name);
         let password = options.password();
         let mut command = Command::new(&tool);
-        set_environment(&mut command, options, password.as_deref().map(String::as_str));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        set_environment(
+            &mut command,
+            options,
+            password.as_deref().map(String::as_str),
+        );
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         configure(&mut command);
-        let mut child = command.spawn().map_err(|source| DumpError::Start { tool, source })?;
-        let stderr = child.stderr.take().map(|stderr| thread::spawn(move || kept(stderr)));
-        Ok(Self { name, child, stderr, password })
+        let mut child = command
+            .spawn()
+            .map_err(|source| DumpError::Start { tool, source })?;
+        let stderr = child
+            .stderr
+            .take()
+            .map(|stderr| thread::spawn(move || kept(stderr)));
+        Ok(Self {
+            name,
+            child,
+            stderr,
+            password,
+        })
     }
 
     pub(super) fn child(&mut self) -> &mut Child {
@@ -78,11 +95,19 @@ impl Running {
     }
 
     fn failed(&self, status: String, stderr: String) -> DumpError {
-        DumpError::ToolFailed { tool: self.name, status, stderr }
+        DumpError::ToolFailed {
+            tool: self.name,
+            status,
+            stderr,
+        }
     }
 
     fn stderr(&mut self) -> String {
-        let bytes = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let bytes = self
+            .stderr
+            .take()
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes).trim().to_owned();
         match self.password.as_deref().map(String::as_str) {
             Some(password) if !password.is_empty() => text.replace(password, "***"),
@@ -127,16 +152,23 @@ fn set_environment(command: &mut Command, options: &ConnectOptions, password: Op
         .env("PGDATABASE", &options.database)
         .env("PGAPPNAME", &options.application_name)
         .env("PGSSLMODE", options.ssl_mode.to_string())
-        .env("PGCONNECT_TIMEOUT", options.connect_timeout.as_secs().max(2).to_string())
+        .env(
+            "PGCONNECT_TIMEOUT",
+            options.connect_timeout.as_secs().max(2).to_string(),
+        )
         // Messages are read by us and by people reading our log.
         .env("LC_ALL", "C");
     match password {
-        Some(password) => command.env("PGPASSWORD", password).env("PGPASSFILE", "/dev/null"),
+        Some(password) => command
+            .env("PGPASSWORD", password)
+            .env("PGPASSFILE", "/dev/null"),
         None => command.env_remove("PGPASSWORD"),
     };
     match &options.ssl_root_cert {
         Some(path) => command.env("PGSSLROOTCERT", path),
-        None if matches!(options.ssl_mode, SslMode::VerifyCa | SslMode::VerifyFull) && Path::new(SYSTEM_ROOTS).exists() => {
+        None if matches!(options.ssl_mode, SslMode::VerifyCa | SslMode::VerifyFull)
+            && Path::new(SYSTEM_ROOTS).exists() =>
+        {
             command.env("PGSSLROOTCERT", SYSTEM_ROOTS)
         }
         // A root certificate lying about in the home directory would change what `require` means.

@@ -26,7 +26,9 @@ pub struct GlobalsOptions {
 
 impl Default for GlobalsOptions {
     fn default() -> Self {
-        Self { role_passwords: true }
+        Self {
+            role_passwords: true,
+        }
     }
 }
 
@@ -54,13 +56,27 @@ impl Dump {
     ///
     /// # Errors
     /// [`DumpError::Start`]; what goes wrong later is told by [`Self::finish`].
-    pub fn globals(tools: &Tools, options: &ConnectOptions, globals: GlobalsOptions) -> Result<Self, DumpError> {
-        let mut arguments = vec!["--globals-only".to_owned(), "--quote-all-identifiers".to_owned()];
+    pub fn globals(
+        tools: &Tools,
+        options: &ConnectOptions,
+        globals: GlobalsOptions,
+    ) -> Result<Self, DumpError> {
+        let mut arguments = vec![
+            "--globals-only".to_owned(),
+            "--quote-all-identifiers".to_owned(),
+        ];
         arguments.push(format!("--database={}", options.database));
         if !globals.role_passwords {
             arguments.push("--no-role-passwords".to_owned());
         }
-        Self::start(tools, "pg_dumpall", options, arguments, Format::Globals, "the dump of the globals".to_owned())
+        Self::start(
+            tools,
+            "pg_dumpall",
+            options,
+            arguments,
+            Format::Globals,
+            "the dump of the globals".to_owned(),
+        )
     }
 
     /// Dumps the database `name` as an archive for `pg_restore`, uncompressed, so that what stays
@@ -79,7 +95,10 @@ impl Dump {
         arguments.push("--quote-all-identifiers".to_owned());
         arguments.extend(snapshot.map(|snapshot| format!("--snapshot={}", snapshot.id())));
         // The name goes through PGDATABASE: as an argument it might be taken for a connection string.
-        let options = options.clone().with_password_of(options).with_database(name);
+        let options = options
+            .clone()
+            .with_password_of(options)
+            .with_database(name);
         let what = format!("the dump of database `{name}`");
         Self::start(tools, "pg_dump", &options, arguments, Format::Archive, what)
     }
@@ -93,12 +112,27 @@ impl Dump {
         what: String,
     ) -> Result<Self, DumpError> {
         let mut running = Running::start(tools, tool, options, |command| {
-            command.arg("--no-password").args(arguments).stdout(Stdio::piped());
+            command
+                .arg("--no-password")
+                .args(arguments)
+                .stdout(Stdio::piped());
         })?;
-        let no_pipe = || DumpError::Start { tool: tools.path(tool), source: io::ErrorKind::BrokenPipe.into() };
+        let no_pipe = || DumpError::Start {
+            tool: tools.path(tool),
+            source: io::ErrorKind::BrokenPipe.into(),
+        };
         let stdout = running.child().stdout.take().ok_or_else(no_pipe)?;
         let (head, tail) = (Vec::new(), Vec::new());
-        Ok(Self { running, stdout, format, what, head, tail, bytes: 0, has_ended: false })
+        Ok(Self {
+            running,
+            stdout,
+            format,
+            what,
+            head,
+            tail,
+            bytes: 0,
+            has_ended: false,
+        })
     }
 
     /// Waits for the tool, and makes sure that the dump is whole. Returns its length in bytes.
@@ -109,18 +143,28 @@ impl Dump {
     pub fn finish(self) -> Result<u64, DumpError> {
         let reason = match self.format {
             _ if !self.has_ended => Some("it was not read to its end"),
-            Format::Archive if self.head != ARCHIVE_MAGIC => Some("it does not begin as an archive does"),
-            Format::Globals if !holds(&self.tail, GLOBALS_END) => Some("its closing line is missing"),
+            Format::Archive if self.head != ARCHIVE_MAGIC => {
+                Some("it does not begin as an archive does")
+            }
+            Format::Globals if !holds(&self.tail, GLOBALS_END) => {
+                Some("its closing line is missing")
+            }
             _ => None,
         };
         if !self.has_ended {
-            return Err(DumpError::NotWhole { what: self.what, reason: reason.unwrap_or_default().to_owned() });
+            return Err(DumpError::NotWhole {
+                what: self.what,
+                reason: reason.unwrap_or_default().to_owned(),
+            });
         }
         drop(self.stdout);
         self.running.finish()?;
         match reason {
             None => Ok(self.bytes),
-            Some(reason) => Err(DumpError::NotWhole { what: self.what, reason: reason.to_owned() }),
+            Some(reason) => Err(DumpError::NotWhole {
+                what: self.what,
+                reason: reason.to_owned(),
+            }),
         }
     }
 

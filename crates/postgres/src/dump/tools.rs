@@ -10,7 +10,11 @@ use super::DumpError;
 const NEEDED: [&str; 3] = ["pg_dump", "pg_dumpall", "pg_restore"];
 
 /// Where packages of the larger distributions put the tools, one directory per version.
-const PACKAGE_DIRS: [(&str, &str); 3] = [("/usr/lib/postgresql", ""), ("/usr", "pgsql-"), ("/usr/local", "pgsql")];
+const PACKAGE_DIRS: [(&str, &str); 3] = [
+    ("/usr/lib/postgresql", ""),
+    ("/usr", "pgsql-"),
+    ("/usr/local", "pgsql"),
+];
 
 /// A directory with `pg_dump`, `pg_dumpall` and `pg_restore` of one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,13 +38,23 @@ impl Tools {
             match major_of(&place) {
                 Ok(major) => {
                     looked_at.push(format!("{} ({major})", place.display()));
-                    found.push(Self { bin_dir: place, major });
+                    found.push(Self {
+                        bin_dir: place,
+                        major,
+                    });
                 }
                 Err(reason) => looked_at.push(format!("{} ({reason})", place.display())),
             }
         }
-        let fitting = found.into_iter().filter(|tools| tools.major >= server_major);
-        fitting.min_by_key(|tools| tools.major).ok_or(DumpError::NoTools { wanted: server_major, looked_at })
+        let fitting = found
+            .into_iter()
+            .filter(|tools| tools.major >= server_major);
+        fitting
+            .min_by_key(|tools| tools.major)
+            .ok_or(DumpError::NoTools {
+                wanted: server_major,
+                looked_at,
+            })
     }
 
     /// The tools' major version.
@@ -63,8 +77,12 @@ fn usual_places() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
     for (parent, prefix) in PACKAGE_DIRS {
-        let Ok(entries) = fs::read_dir(parent) else { continue };
-        let names = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+        let Ok(entries) = fs::read_dir(parent) else {
+            continue;
+        };
+        let names = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
         let mut versions: Vec<PathBuf> = names.map(|entry| entry.path().join("bin")).collect();
         versions.sort();
         places.extend(versions);
@@ -83,7 +101,10 @@ fn major_of(bin_dir: &Path) -> Result<u32, String> {
     if let Some(missing) = NEEDED.iter().find(|tool| !bin_dir.join(tool).is_file()) {
         return Err(format!("no {missing}"));
     }
-    let asked = Command::new(bin_dir.join("pg_dump")).arg("--version").stdin(Stdio::null()).output();
+    let asked = Command::new(bin_dir.join("pg_dump"))
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output();
     let output = asked.map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     parse_major(&text).ok_or_else(|| "does not tell its version".to_owned())
@@ -97,6 +118,10 @@ fn parse_major(text: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "what tests write need not survive a power cut"
+)]
 mod tests {
     use super::*;
 
@@ -106,7 +131,11 @@ mod tests {
         fs::create_dir(&dir).unwrap();
         for tool in NEEDED {
             let path = dir.join(tool);
-            fs::write(&path, format!("#!/bin/sh\necho 'pg_dump (PostgreSQL) {version}'\n")).unwrap();
+            fs::write(
+                &path,
+                format!("#!/bin/sh\necho 'pg_dump (PostgreSQL) {version}'\n"),
+            )
+            .unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
         dir
@@ -131,7 +160,10 @@ mod tests {
 
     #[test]
     fn versions_are_read_with_whatever_follows() {
-        assert_eq!(parse_major("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"), Some(15));
+        assert_eq!(
+            parse_major("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
+            Some(15)
+        );
         assert_eq!(parse_major("pg_dump (PostgreSQL) 18beta1"), Some(18));
         assert_eq!(parse_major("something else"), None);
     }

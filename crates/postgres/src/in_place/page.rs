@@ -19,10 +19,38 @@ const PRIME: u32 = 16_777_619;
 
 /// Where each lane begins. Source: PostgreSQL's `storage/checksum_impl.h`.
 const BASIS: [u32; LANES] = [
-    0x5B1F_36E9, 0xB852_5960, 0x02AB_50AA, 0x1DE6_6D2A, 0x79FF_467A, 0x9BB9_F8A3, 0x217E_7CD2, 0x83E1_3D2C,
-    0xF8D4_474F, 0xE39E_B970, 0x42C6_AE16, 0x9932_16FA, 0x7B09_3B5D, 0x98DA_FF3C, 0xF718_902A, 0x0B1C_9CDB,
-    0xE58F_764B, 0x1876_36BC, 0x5D7B_3BB1, 0xE73D_E7DE, 0x92BE_C979, 0xCCA6_C0B2, 0x304A_0979, 0x85AA_43D4,
-    0x7831_25BB, 0x6CA8_EAA2, 0xE407_EAC6, 0x4B5C_FC3E, 0x9FBF_8C76, 0x15CA_20BE, 0xF2CA_9FD3, 0x959B_D756,
+    0x5B1F_36E9,
+    0xB852_5960,
+    0x02AB_50AA,
+    0x1DE6_6D2A,
+    0x79FF_467A,
+    0x9BB9_F8A3,
+    0x217E_7CD2,
+    0x83E1_3D2C,
+    0xF8D4_474F,
+    0xE39E_B970,
+    0x42C6_AE16,
+    0x9932_16FA,
+    0x7B09_3B5D,
+    0x98DA_FF3C,
+    0xF718_902A,
+    0x0B1C_9CDB,
+    0xE58F_764B,
+    0x1876_36BC,
+    0x5D7B_3BB1,
+    0xE73D_E7DE,
+    0x92BE_C979,
+    0xCCA6_C0B2,
+    0x304A_0979,
+    0x85AA_43D4,
+    0x7831_25BB,
+    0x6CA8_EAA2,
+    0xE407_EAC6,
+    0x4B5C_FC3E,
+    0x9FBF_8C76,
+    0x15CA_20BE,
+    0xF2CA_9FD3,
+    0x959B_D756,
 ];
 
 /// Where a page keeps its checksum, and where its `pd_upper`.
@@ -63,7 +91,11 @@ impl PageVerifier {
         let has_avx2 = std::arch::is_x86_feature_detected!("avx2");
         #[cfg(not(target_arch = "x86_64"))]
         let has_avx2 = false;
-        Self { start, block_size: block_size as usize, has_avx2 }
+        Self {
+            start,
+            block_size: block_size as usize,
+            has_avx2,
+        }
     }
 
     /// Bytes of a page.
@@ -76,7 +108,9 @@ impl PageVerifier {
     /// incomplete page at the end is the caller's to notice.
     pub fn suspicious(&self, first_block: u32, bytes: &[u8]) -> Vec<u32> {
         let pages = bytes.chunks_exact(self.block_size).zip(first_block..);
-        let bad = pages.filter(|(page, block)| matches!(self.verify(*block, page), PageVerdict::Mismatch { .. }));
+        let bad = pages.filter(|(page, block)| {
+            matches!(self.verify(*block, page), PageVerdict::Mismatch { .. })
+        });
         bad.map(|(_, block)| block).collect()
     }
 
@@ -193,7 +227,9 @@ mod tests {
     /// A page of PostgreSQL's making is held against this in the tests with real servers; here it
     /// is our own, so these tests are about what counts as suspicious.
     fn page(verifier: &PageVerifier, block: u32, lsn: u64) -> Vec<u8> {
-        let mut page: Vec<u8> = (0..8192_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let mut page: Vec<u8> = (0..8192_u32)
+            .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
         page[0..4].copy_from_slice(&((lsn >> 32) as u32).to_ne_bytes());
         page[4..8].copy_from_slice(&(lsn as u32).to_ne_bytes());
         page[14..16].copy_from_slice(&4096_u16.to_ne_bytes());
@@ -235,7 +271,10 @@ mod tests {
     fn a_page_with_only_its_header_wiped_is_suspicious() {
         let mut wiped = page(&verifier(), 0, 1);
         wiped[..24].fill(0);
-        assert!(matches!(verifier().verify(0, &wiped), PageVerdict::Mismatch { .. }));
+        assert!(matches!(
+            verifier().verify(0, &wiped),
+            PageVerdict::Mismatch { .. }
+        ));
     }
 
     #[test]
@@ -252,8 +291,13 @@ mod tests {
         let (verifier, block) = (verifier(), page(&verifier(), 0, 1));
         let begin = std::time::Instant::now();
         let rounds = 20_000_u32;
-        let sum: u64 = (0..rounds).map(|at| u64::from(verifier.checksum(at, std::hint::black_box(&block)))).sum();
+        let sum: u64 = (0..rounds)
+            .map(|at| u64::from(verifier.checksum(at, std::hint::black_box(&block))))
+            .sum();
         let bytes = f64::from(rounds) * 8192.0;
-        println!("page checksums: {:.2} GB/s ({sum})", bytes / begin.elapsed().as_secs_f64() / 1e9);
+        println!(
+            "page checksums: {:.2} GB/s ({sum})",
+            bytes / begin.elapsed().as_secs_f64() / 1e9
+        );
     }
 }

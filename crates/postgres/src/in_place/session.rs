@@ -35,7 +35,9 @@ pub enum NotInPlace {
         source: io::Error,
     },
     /// It is the data directory of another cluster than the connection leads to.
-    #[error("{path} belongs to another cluster: system identifier {found}, the server has {wanted}")]
+    #[error(
+        "{path} belongs to another cluster: system identifier {found}, the server has {wanted}"
+    )]
     AnotherCluster {
         /// The data directory.
         path: PathBuf,
@@ -162,7 +164,10 @@ impl Session {
         let (stop_lsn, backup_label, map) = self.end().doing(|| "end backup mode".to_owned())?;
         let label = BackupLabel::parse(&backup_label)?;
         let tablespace_map = rewritten_map(&map)?;
-        let segments = self.identity.wal_segment_size.covering(label.timeline, label.start, stop_lsn);
+        let segments =
+            self.identity
+                .wal_segment_size
+                .covering(label.timeline, label.start, stop_lsn);
         Ok(BackupResult {
             identity: self.identity.clone(),
             label: self.label.clone(),
@@ -185,13 +190,20 @@ impl Session {
     /// [`Error::WalMissing`] if one was recycled, which a held slot prevents.
     pub fn wal_files(&self, backup: &BackupResult) -> Result<Vec<WalFile>, Error> {
         let span = (backup.start_timeline, backup.start_lsn, backup.stop_lsn);
-        wal::wal_files(&self.pgdata, span, self.identity.wal_segment_size, self.identity.system_identifier)
-            .doing(|| "collect the WAL of the backup".to_owned())
+        wal::wal_files(
+            &self.pgdata,
+            span,
+            self.identity.wal_segment_size,
+            self.identity.system_identifier,
+        )
+        .doing(|| "collect the WAL of the backup".to_owned())
     }
 
     fn end(&mut self) -> Result<(Lsn, String, String), Error> {
         let sql = match self.identity.major >= RENAMED_SINCE {
-            true => "SELECT lsn, labelfile, spcmapfile FROM pg_backup_stop(wait_for_archive => false)",
+            true => {
+                "SELECT lsn, labelfile, spcmapfile FROM pg_backup_stop(wait_for_archive => false)"
+            }
             false => "SELECT lsn, labelfile, spcmapfile FROM pg_stop_backup(false, false)",
         };
         let rows = self.client.query_within(sql, CHECKPOINT_WAIT)?;
@@ -215,25 +227,44 @@ impl Session {
 }
 
 /// Makes sure that the directory can be read and is the one the server runs on.
-fn check_cluster(client: &mut Client, pgdata: &Path, identity: &ServerIdentity) -> Result<ControlFile, StartError> {
+fn check_cluster(
+    client: &mut Client,
+    pgdata: &Path,
+    identity: &ServerIdentity,
+) -> Result<ControlFile, StartError> {
     let control = match ControlFile::read(pgdata) {
         Err(Error::Io { path, source, .. }) => {
-            return Err(NotInPlace::Unreadable { path: path.into(), source }.into());
+            return Err(NotInPlace::Unreadable {
+                path: path.into(),
+                source,
+            }
+            .into());
         }
         control => control?,
     };
     if control.system_identifier != identity.system_identifier {
         let (found, wanted) = (control.system_identifier, identity.system_identifier);
-        return Err(NotInPlace::AnotherCluster { path: pgdata.to_owned(), found, wanted }.into());
+        return Err(NotInPlace::AnotherCluster {
+            path: pgdata.to_owned(),
+            found,
+            wanted,
+        }
+        .into());
     }
-    let not_here = |reason: String| NotInPlace::NotTheServers { path: pgdata.to_owned(), reason };
+    let not_here = |reason: String| NotInPlace::NotTheServers {
+        path: pgdata.to_owned(),
+        reason,
+    };
     let pid_file = fs::read_to_string(pgdata.join("postmaster.pid"));
     let pid_file = pid_file.map_err(|error| not_here(format!("postmaster.pid: {error}")))?;
     // Process, directory, start, port. The process may live in another namespace.
     let port = pid_file.lines().nth(3).unwrap_or_default().trim();
     let wanted = client.show("port")?;
     if port != wanted {
-        return Err(not_here(format!("postmaster.pid names port {port}, the server listens on {wanted}")).into());
+        return Err(not_here(format!(
+            "postmaster.pid names port {port}, the server listens on {wanted}"
+        ))
+        .into());
     }
     Ok(control)
 }
@@ -241,7 +272,10 @@ fn check_cluster(client: &mut Client, pgdata: &Path, identity: &ServerIdentity) 
 /// Tablespaces outside PGDATA may be out of reach though PGDATA is not, for instance in a container.
 fn check_tablespaces(pgdata: &Path) -> Result<(), StartError> {
     let links = pgdata.join("pg_tblspc");
-    let unreadable = |path: &Path, source| NotInPlace::Unreadable { path: path.to_owned(), source };
+    let unreadable = |path: &Path, source| NotInPlace::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
     for entry in fs::read_dir(&links).map_err(|source| unreadable(&links, source))? {
         let path = entry.map_err(|source| unreadable(&links, source))?.path();
         fs::read_dir(&path).map_err(|source| unreadable(&path, source))?;
@@ -260,7 +294,10 @@ fn prepare(client: &mut Client) -> Result<(), Error> {
 
 fn hold_wal(client: &mut Client) -> Result<Option<String>, Error> {
     let slot = slot_name();
-    let sql = format!("SELECT pg_create_physical_replication_slot({}, true, true)", quote_literal(&slot));
+    let sql = format!(
+        "SELECT pg_create_physical_replication_slot({}, true, true)",
+        quote_literal(&slot)
+    );
     match client.query(&sql) {
         Ok(_) => Ok(Some(slot)),
         // Asked on the server, which answered: the connection is well, the wish was refused.
@@ -278,6 +315,8 @@ fn begin(client: &mut Client, label: &str) -> Result<Lsn, Error> {
         true => format!("SELECT pg_backup_start({label}, true)"),
         false => format!("SELECT pg_start_backup({label}, true, false)"),
     };
-    let rows = client.query_within(&sql, CHECKPOINT_WAIT).doing(|| "begin backup mode".to_owned())?;
+    let rows = client
+        .query_within(&sql, CHECKPOINT_WAIT)
+        .doing(|| "begin backup mode".to_owned())?;
     rows.single()
 }

@@ -40,7 +40,11 @@ pub(super) fn wal_files(
     for segment in size.covering(timeline, start, stop) {
         let source = directory.join(segment.to_string());
         check_segment(&source, segment, size, system_identifier)?;
-        files.push(WalFile { tree_path: format!("pg_wal/{segment}"), source, size: size.bytes() });
+        files.push(WalFile {
+            tree_path: format!("pg_wal/{segment}"),
+            source,
+            size: size.bytes(),
+        });
     }
     Ok(files)
 }
@@ -51,7 +55,11 @@ fn history(directory: &Path, timeline: Timeline) -> Option<WalFile> {
     let name = timeline.history_file_name();
     let source = directory.join(&name);
     match source.metadata() {
-        Ok(metadata) => Some(WalFile { tree_path: format!("pg_wal/{name}"), source, size: metadata.len() }),
+        Ok(metadata) => Some(WalFile {
+            tree_path: format!("pg_wal/{name}"),
+            source,
+            size: metadata.len(),
+        }),
         Err(error) => {
             tracing::warn!(%timeline, %error, "the timeline's history file cannot be had");
             None
@@ -59,15 +67,29 @@ fn history(directory: &Path, timeline: Timeline) -> Option<WalFile> {
     }
 }
 
-fn check_segment(path: &Path, segment: SegmentName, size: SegmentSize, system_identifier: u64) -> Result<(), Error> {
-    let missing = |reason: String| Error::WalMissing { reason: format!("{}: {reason}", path.display()) };
+fn check_segment(
+    path: &Path,
+    segment: SegmentName,
+    size: SegmentSize,
+    system_identifier: u64,
+) -> Result<(), Error> {
+    let missing = |reason: String| Error::WalMissing {
+        reason: format!("{}: {reason}", path.display()),
+    };
     let mut file = File::open(path).map_err(|error| missing(error.to_string()))?;
-    let length = file.metadata().map_err(|error| missing(error.to_string()))?.len();
+    let length = file
+        .metadata()
+        .map_err(|error| missing(error.to_string()))?
+        .len();
     if length != size.bytes() {
-        return Err(missing(format!("{length} bytes where {} are due", size.bytes())));
+        return Err(missing(format!(
+            "{length} bytes where {} are due",
+            size.bytes()
+        )));
     }
     let mut header = [0; HEADER_BYTES];
-    file.read_exact(&mut header).map_err(|error| missing(error.to_string()))?;
+    file.read_exact(&mut header)
+        .map_err(|error| missing(error.to_string()))?;
     check_header(&header, segment, size, system_identifier).map_err(missing)
 }
 
@@ -77,7 +99,9 @@ fn check_header(
     size: SegmentSize,
     system_identifier: u64,
 ) -> Result<(), String> {
-    let u32_at = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let u32_at = |at: usize| {
+        u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
     let u64_at = |at: usize| header[at..at + 8].try_into().map_or(0, u64::from_ne_bytes);
     let info = u16::from_ne_bytes([header[2], header[3]]);
     if info & LONG_HEADER == 0 {
@@ -87,7 +111,11 @@ fn check_header(
         return Err("it is another cluster's".to_owned());
     }
     if u64_at(8) != segment.start().offset() {
-        return Err(format!("it holds {} and not {}", Lsn::new(u64_at(8)), segment.start()));
+        return Err(format!(
+            "it holds {} and not {}",
+            Lsn::new(u64_at(8)),
+            segment.start()
+        ));
     }
     if u64::from(u32_at(32)) != size.bytes() {
         return Err("its segment size is another".to_owned());
@@ -121,7 +149,8 @@ mod tests {
 
     #[test]
     fn a_segment_is_taken_only_for_what_its_header_says() {
-        let check = |header: &[u8; HEADER_BYTES]| check_header(header, segment(), SegmentSize::DEFAULT, 42);
+        let check =
+            |header: &[u8; HEADER_BYTES]| check_header(header, segment(), SegmentSize::DEFAULT, 42);
         assert_eq!(check(&header()), Ok(()));
         // Information, timeline, place, cluster, size.
         for at in [2, 5, 11, 24, 35] {

@@ -72,7 +72,10 @@ pub fn exclusion(path: &str) -> Option<Exclusion> {
 }
 
 fn is_within_emptied(path: &str) -> bool {
-    EMPTIED.iter().any(|dir| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')))
+    EMPTIED.iter().any(|dir| {
+        path.strip_prefix(dir)
+            .is_some_and(|rest| rest.starts_with('/'))
+    })
 }
 
 fn exclusion_at_the_top(name: &str) -> Option<Exclusion> {
@@ -80,9 +83,8 @@ fn exclusion_at_the_top(name: &str) -> Option<Exclusion> {
         "postmaster.pid" | "postmaster.opts" => Some(Exclusion::Runtime),
         "postgresql.auto.conf.tmp" | "current_logfiles.tmp" => Some(Exclusion::Runtime),
         "recovery.signal" | "standby.signal" | "promote" => Some(Exclusion::Signal),
-        "backup_label" | "backup_label.old" | "tablespace_map" | "tablespace_map.old" | "backup_manifest" => {
-            Some(Exclusion::BackupFile)
-        }
+        "backup_label" | "backup_label.old" | "tablespace_map" | "tablespace_map.old"
+        | "backup_manifest" => Some(Exclusion::BackupFile),
         _ => None,
     }
 }

@@ -28,7 +28,9 @@ impl BackupLabel {
     /// If one of the lines that recovery depends on is missing or unreadable.
     pub fn parse(text: &str) -> Result<Self, ParseLayoutError> {
         let field = |name: &str| {
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::trim_end)
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+                .map(str::trim_end)
         };
         let needed = |name| field(name).ok_or_else(|| ParseLayoutError::new("backup label", text));
         // The location is followed by "(file 0000…)".

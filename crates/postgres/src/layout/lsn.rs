@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::ParseLayoutError;
 
 /// A place in the PostgreSQL write-ahead log, as a byte offset. Written `16/B374D848`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Lsn(u64);
 
@@ -47,7 +48,9 @@ impl FromStr for Lsn {
         let (high, low) = text.trim().split_once('/').ok_or_else(refuse)?;
         let half = |part: &str| match part.len() {
             // The standard library would take a sign too.
-            1..=8 if part.bytes().all(|byte| byte.is_ascii_hexdigit()) => u32::from_str_radix(part, 16).map_err(|_| refuse()),
+            1..=8 if part.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                u32::from_str_radix(part, 16).map_err(|_| refuse())
+            }
             _ => Err(refuse()),
         };
         Ok(Self(u64::from(half(high)?) << 32 | u64::from(half(low)?)))

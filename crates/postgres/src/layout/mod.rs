@@ -15,7 +15,9 @@ pub use label::BackupLabel;
 pub use lsn::{Lsn, Timeline};
 pub use relation::{Fork, RelationFile, relation_file};
 pub use segment::{SegmentName, SegmentSize, WalFileKind};
-pub use tablespace_map::{TABLESPACES_DIR, TablespaceMap, TablespaceMapEntry, tablespace_link_target};
+pub use tablespace_map::{
+    TABLESPACES_DIR, TablespaceMap, TablespaceMapEntry, tablespace_link_target,
+};
 
 /// A text that should have been a name or number of PostgreSQL's, and is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +29,9 @@ pub struct ParseLayoutError {
 
 impl ParseLayoutError {
     pub(crate) fn new(expected: &'static str, text: &str) -> Self {
-        Self { expected, text: text.chars().take(100).collect() }
+        Self {
+            expected,
+            text: text.chars().take(100).collect(),
+        }
     }
 }

@@ -58,7 +58,12 @@ pub fn relation_file(path: &str) -> Option<RelationFile> {
         Some((oid, "init")) => (oid, Fork::Init),
         Some(_) => return None,
     };
-    Some(RelationFile { oid: number(oid)?, fork, segment, temporary })
+    Some(RelationFile {
+        oid: number(oid)?,
+        fork,
+        segment,
+        temporary,
+    })
 }
 
 /// `global`, `base/<oid>`, `pg_tblspc/<oid>/PG_…/<oid>` and the same under `tablespaces`.
@@ -86,11 +91,19 @@ mod tests {
     #[test]
     fn names_tell_relation_fork_and_segment() {
         let file = relation_file("base/5/16384_vm.2").unwrap();
-        assert_eq!((file.oid, file.fork, file.segment), (16384, Fork::VisibilityMap, 2));
+        assert_eq!(
+            (file.oid, file.fork, file.segment),
+            (16384, Fork::VisibilityMap, 2)
+        );
         assert_eq!(file.first_block(8192), 262_144);
         assert!(relation_file("base/5/t12_16384.1").unwrap().temporary);
         assert_eq!(relation_file("global/1260").unwrap().fork, Fork::Main);
-        assert_eq!(relation_file("pg_tblspc/16500/PG_15_202209061/5/16501_init").unwrap().fork, Fork::Init);
+        assert_eq!(
+            relation_file("pg_tblspc/16500/PG_15_202209061/5/16501_init")
+                .unwrap()
+                .fork,
+            Fork::Init
+        );
     }
 
     #[test]

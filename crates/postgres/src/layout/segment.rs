@@ -23,7 +23,10 @@ impl SegmentSize {
         let allowed = bytes.is_power_of_two() && (1 << 20..=1 << 30).contains(&bytes);
         match allowed {
             true => Ok(Self(bytes)),
-            false => Err(ParseLayoutError::new("WAL segment size", &bytes.to_string())),
+            false => Err(ParseLayoutError::new(
+                "WAL segment size",
+                &bytes.to_string(),
+            )),
         }
     }
 
@@ -49,8 +52,16 @@ impl SegmentSize {
 
     /// Names the segments that hold the bytes from `start` up to, not including, `stop`.
     pub fn covering(self, timeline: Timeline, start: Lsn, stop: Lsn) -> Vec<SegmentName> {
-        let last = self.number_of(Lsn::new(stop.offset().saturating_sub(1))).max(self.number_of(start));
-        (self.number_of(start)..=last).map(|number| SegmentName { timeline, number, size: self }).collect()
+        let last = self
+            .number_of(Lsn::new(stop.offset().saturating_sub(1)))
+            .max(self.number_of(start));
+        (self.number_of(start)..=last)
+            .map(|number| SegmentName {
+                timeline,
+                number,
+                size: self,
+            })
+            .collect()
     }
 }
 
@@ -79,7 +90,11 @@ pub struct SegmentName {
 impl SegmentName {
     /// The segment of `timeline` that holds the byte at `lsn`.
     pub const fn at(timeline: Timeline, lsn: Lsn, size: SegmentSize) -> Self {
-        Self { timeline, number: size.number_of(lsn), size }
+        Self {
+            timeline,
+            number: size.number_of(lsn),
+            size,
+        }
     }
 
     /// Reads a file name; `size` says how to turn it into a place.
@@ -88,17 +103,25 @@ impl SegmentName {
     /// If it is not 24 hexadecimal digits, or no segment of that size can have this name.
     pub fn parse(name: &str, size: SegmentSize) -> Result<Self, ParseLayoutError> {
         let refuse = || ParseLayoutError::new("WAL segment name", name);
-        let digits = name.len() == 24 && name.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
+        let digits = name.len() == 24
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
         if !digits {
             return Err(refuse());
         }
-        let part = |from: usize| u32::from_str_radix(&name[from..from + 8], 16).map_err(|_| refuse());
+        let part =
+            |from: usize| u32::from_str_radix(&name[from..from + 8], 16).map_err(|_| refuse());
         let (timeline, log, segment) = (part(0)?, u64::from(part(8)?), u64::from(part(16)?));
         let per_log = (1 << 32) / size.bytes();
         if timeline == 0 || segment >= per_log {
             return Err(refuse());
         }
-        Ok(Self { timeline: Timeline::new(timeline), number: log * per_log + segment, size })
+        Ok(Self {
+            timeline: Timeline::new(timeline),
+            number: log * per_log + segment,
+            size,
+        })
     }
 
     /// The timeline in the name.
@@ -118,7 +141,11 @@ impl SegmentName {
 
     /// The segment after this one, on the same timeline.
     pub const fn next(self) -> Self {
-        Self { timeline: self.timeline, number: self.number + 1, size: self.size }
+        Self {
+            timeline: self.timeline,
+            number: self.number + 1,
+            size: self.size,
+        }
     }
 }
 
@@ -148,10 +175,18 @@ impl FromStr for WalFileKind {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let hex = |part: &str, digits: usize| {
-            part.len() == digits && part.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b))
+            part.len() == digits
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b))
         };
         let mut parts = name.split('.');
-        match (parts.next().unwrap_or_default(), parts.next(), parts.next(), parts.next()) {
+        match (
+            parts.next().unwrap_or_default(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        ) {
             (segment, None, None, None) if hex(segment, 24) => Ok(Self::Segment),
             (segment, Some("partial"), None, None) if hex(segment, 24) => Ok(Self::Partial),
             (timeline, Some("history"), None, None) if hex(timeline, 8) => Ok(Self::History),
@@ -170,7 +205,9 @@ mod tests {
     #[test]
     fn names_agree_with_pg_walfile_name() {
         let lsn: Lsn = "16/B374D848".parse().unwrap();
-        let name = |bytes| SegmentName::at(Timeline::FIRST, lsn, SegmentSize::new(bytes).unwrap()).to_string();
+        let name = |bytes| {
+            SegmentName::at(Timeline::FIRST, lsn, SegmentSize::new(bytes).unwrap()).to_string()
+        };
         assert_eq!(name(16 << 20), "0000000100000016000000B3");
         assert_eq!(name(1 << 20), "000000010000001600000B37");
         assert_eq!(name(1 << 30), "000000010000001600000002");
@@ -190,7 +227,10 @@ mod tests {
     #[test]
     fn a_stop_on_a_boundary_does_not_need_the_next_segment() {
         let size = SegmentSize::DEFAULT;
-        let names = |start, stop| size.covering(Timeline::FIRST, Lsn::new(start), Lsn::new(stop)).len();
+        let names = |start, stop| {
+            size.covering(Timeline::FIRST, Lsn::new(start), Lsn::new(stop))
+                .len()
+        };
         assert_eq!(names(0x100_0028, 0x200_0000), 1);
         assert_eq!(names(0x100_0028, 0x200_0001), 2);
         assert_eq!(names(0x100_0028, 0x400_0000), 3);
@@ -201,8 +241,16 @@ mod tests {
         for bytes in [0, 1, 1 << 19, 3 << 20, 1 << 31] {
             assert!(SegmentSize::new(bytes).is_err(), "{bytes}");
         }
-        for name in ["", "00000001000000160000010", "000000010000001600000100", "0000000100000016000000b3"] {
-            assert!(SegmentName::parse(name, SegmentSize::DEFAULT).is_err(), "{name}");
+        for name in [
+            "",
+            "00000001000000160000010",
+            "000000010000001600000100",
+            "0000000100000016000000b3",
+        ] {
+            assert!(
+                SegmentName::parse(name, SegmentSize::DEFAULT).is_err(),
+                "{name}"
+            );
         }
     }
 
@@ -210,9 +258,15 @@ mod tests {
     fn kinds_are_told_by_their_names() {
         let kind = |name: &str| name.parse::<WalFileKind>().ok();
         assert_eq!(kind("000000010000001600000003"), Some(WalFileKind::Segment));
-        assert_eq!(kind("000000010000001600000003.partial"), Some(WalFileKind::Partial));
+        assert_eq!(
+            kind("000000010000001600000003.partial"),
+            Some(WalFileKind::Partial)
+        );
         assert_eq!(kind("00000002.history"), Some(WalFileKind::History));
-        assert_eq!(kind("000000010000001600000003.00000028.backup"), Some(WalFileKind::BackupHistory));
+        assert_eq!(
+            kind("000000010000001600000003.00000028.backup"),
+            Some(WalFileKind::BackupHistory)
+        );
         assert_eq!(kind("archive_status"), None);
         assert_eq!(kind("000000010000001600000003.partial.x"), None);
     }

@@ -37,19 +37,32 @@ impl TablespaceMap {
     /// If a line has no OID or no target.
     pub fn parse(text: &str) -> Result<Self, ParseLayoutError> {
         let lines = unescaped_lines(text);
-        let entries = lines.iter().filter(|line| !line.is_empty()).map(|line| parse_entry(line));
-        Ok(Self { entries: entries.collect::<Result<_, _>>()? })
+        let entries = lines
+            .iter()
+            .filter(|line| !line.is_empty())
+            .map(|line| parse_entry(line));
+        Ok(Self {
+            entries: entries.collect::<Result<_, _>>()?,
+        })
     }
 
     /// The same tablespaces, lying under [`TABLESPACES_DIR`].
     pub fn relative(oids: impl IntoIterator<Item = u32>) -> Self {
-        let entry = |oid| TablespaceMapEntry { oid, target: tablespace_link_target(oid) };
-        Self { entries: oids.into_iter().map(entry).collect() }
+        let entry = |oid| TablespaceMapEntry {
+            oid,
+            target: tablespace_link_target(oid),
+        };
+        Self {
+            entries: oids.into_iter().map(entry).collect(),
+        }
     }
 
     /// The text as PostgreSQL reads it.
     pub fn to_text(&self) -> String {
-        self.entries.iter().map(|entry| format!("{} {}\n", entry.oid, escaped(&entry.target))).collect()
+        self.entries
+            .iter()
+            .map(|entry| format!("{} {}\n", entry.oid, escaped(&entry.target)))
+            .collect()
     }
 }
 
@@ -88,7 +101,10 @@ fn parse_entry(line: &str) -> Result<TablespaceMapEntry, ParseLayoutError> {
     let oid = oid.parse().map_err(|_| refuse())?;
     match target {
         "" => Err(refuse()),
-        target => Ok(TablespaceMapEntry { oid, target: target.to_owned() }),
+        target => Ok(TablespaceMapEntry {
+            oid,
+            target: target.to_owned(),
+        }),
     }
 }
 
@@ -100,8 +116,14 @@ mod tests {
     fn odd_paths_survive_writing_and_reading() {
         let map = TablespaceMap {
             entries: vec![
-                TablespaceMapEntry { oid: 16384, target: "/srv/fast disk".into() },
-                TablespaceMapEntry { oid: 16385, target: "/srv/line\nbreak\\".into() },
+                TablespaceMapEntry {
+                    oid: 16384,
+                    target: "/srv/fast disk".into(),
+                },
+                TablespaceMapEntry {
+                    oid: 16385,
+                    target: "/srv/line\nbreak\\".into(),
+                },
             ],
         };
         assert_eq!(TablespaceMap::parse(&map.to_text()).unwrap(), map);
@@ -109,7 +131,10 @@ mod tests {
 
     #[test]
     fn a_rewritten_map_points_beside_the_links() {
-        assert_eq!(TablespaceMap::relative([16384]).to_text(), "16384 ../tablespaces/16384\n");
+        assert_eq!(
+            TablespaceMap::relative([16384]).to_text(),
+            "16384 ../tablespaces/16384\n"
+        );
     }
 
     #[test]

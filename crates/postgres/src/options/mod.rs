@@ -51,7 +51,11 @@ impl FromStr for SslMode {
             "require" => Self::Require,
             "verify-ca" => Self::VerifyCa,
             "verify-full" => Self::VerifyFull,
-            other => return Err(Error::Url { reason: format!("unknown sslmode `{other}`") }),
+            other => {
+                return Err(Error::Url {
+                    reason: format!("unknown sslmode `{other}`"),
+                });
+            }
         })
     }
 }
@@ -122,8 +126,16 @@ impl ConnectOptions {
     /// The password to log in with: the one given, else `PGPASSWORD`, else the one in the password
     /// file (`PGPASSFILE` or `~/.pgpass`, ignored if others may read it).
     pub fn password(&self) -> Option<Zeroizing<String>> {
-        let from_environment = || std::env::var("PGPASSWORD").ok().filter(|p| !p.is_empty()).map(Zeroizing::new);
-        self.password.clone().or_else(from_environment).or_else(|| pgpass::find(self, &self.database))
+        let from_environment = || {
+            std::env::var("PGPASSWORD")
+                .ok()
+                .filter(|p| !p.is_empty())
+                .map(Zeroizing::new)
+        };
+        self.password
+            .clone()
+            .or_else(from_environment)
+            .or_else(|| pgpass::find(self, &self.database))
     }
 
     /// Like [`Self::password`], for a connection without a database.
@@ -157,7 +169,12 @@ impl ConnectOptions {
 
     /// The user, address and database without any secret, for messages and manifests.
     pub fn redacted(&self) -> String {
-        format!("postgres://{}@{}/{}", self.user, self.address(), self.database)
+        format!(
+            "postgres://{}@{}/{}",
+            self.user,
+            self.address(),
+            self.database
+        )
     }
 
     pub(crate) fn for_socket(directory: &Path) -> Self {

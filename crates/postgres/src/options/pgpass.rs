@@ -18,8 +18,14 @@ pub(super) fn find(options: &ConnectOptions, database: &str) -> Option<Zeroizing
     }
     let text = Zeroizing::new(fs::read_to_string(&path).ok()?);
     let port = options.port.to_string();
-    let wanted = [host_name(options), port.as_str(), database, options.user.as_str()];
-    text.lines().find_map(|line| password_if_fitting(line, wanted))
+    let wanted = [
+        host_name(options),
+        port.as_str(),
+        database,
+        options.user.as_str(),
+    ];
+    text.lines()
+        .find_map(|line| password_if_fitting(line, wanted))
 }
 
 fn path() -> Option<PathBuf> {
@@ -43,9 +49,14 @@ fn password_if_fitting(line: &str, wanted: [&str; 4]) -> Option<Zeroizing<String
         return None;
     }
     let fields = fields(line);
-    let [host, port, database, user, password, ..] = fields.as_slice() else { return None };
+    let [host, port, database, user, password, ..] = fields.as_slice() else {
+        return None;
+    };
     let fits = |field: &str, wanted: &str| field == "*" || unescaped(field) == wanted;
-    let all = [host, port, database, user].into_iter().zip(wanted).all(|(field, wanted)| fits(field, wanted));
+    let all = [host, port, database, user]
+        .into_iter()
+        .zip(wanted)
+        .all(|(field, wanted)| fits(field, wanted));
     all.then(|| Zeroizing::new(unescaped(password)))
 }
 
@@ -91,7 +102,10 @@ mod tests {
 
     #[test]
     fn a_line_fits_by_name_or_star() {
-        assert_eq!(password("db.example:5432:shop:bob:secret"), Some("secret".into()));
+        assert_eq!(
+            password("db.example:5432:shop:bob:secret"),
+            Some("secret".into())
+        );
         assert_eq!(password("*:*:*:bob:a\\:b\\\\c"), Some("a:b\\c".into()));
         assert_eq!(password("db.example:5433:shop:bob:secret"), None);
         assert_eq!(password("#*:*:*:*:secret"), None);

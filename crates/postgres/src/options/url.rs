@@ -25,7 +25,9 @@ pub(super) fn parse(url: &str) -> Result<ConnectOptions, Error> {
     set_place(&mut options, place)?;
     options.database = decode(database)?;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').ok_or_else(|| refuse(format!("`{pair}` has no value")))?;
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| refuse(format!("`{pair}` has no value")))?;
         set_parameter(&mut options, &decode(key)?, decode(value)?)?;
     }
     fill_defaults(&mut options)?;
@@ -50,7 +52,9 @@ fn set_place(options: &mut ConnectOptions, place: &str) -> Result<(), Error> {
     }
     let (host, port) = match place.strip_prefix('[') {
         Some(rest) => {
-            let (host, after) = rest.split_once(']').ok_or_else(|| refuse("`[` without `]` in the host"))?;
+            let (host, after) = rest
+                .split_once(']')
+                .ok_or_else(|| refuse("`[` without `]` in the host"))?;
             (host, after.strip_prefix(':').unwrap_or(after))
         }
         None => place.split_once(':').unwrap_or((place, "")),
@@ -92,7 +96,9 @@ fn parse_seconds(value: &str) -> Result<Duration, Error> {
     match value.parse::<u64>() {
         Ok(0) => Ok(Duration::from_secs(15)),
         Ok(seconds) => Ok(Duration::from_secs(seconds.min(86_400))),
-        Err(_) => Err(refuse(format!("connect_timeout `{value}` is not a number of seconds"))),
+        Err(_) => Err(refuse(format!(
+            "connect_timeout `{value}` is not a number of seconds"
+        ))),
     }
 }
 
@@ -112,7 +118,15 @@ fn fill_defaults(options: &mut ConnectOptions) -> Result<(), Error> {
     }
     let holds_nul = |text: &str| text.contains('\0');
     let password = options.password.as_deref().map_or("", String::as_str);
-    if [&options.user, &options.database, password, &options.application_name].into_iter().any(holds_nul) {
+    if [
+        &options.user,
+        &options.database,
+        password,
+        &options.application_name,
+    ]
+    .into_iter()
+    .any(holds_nul)
+    {
         return Err(refuse("it contains a zero byte"));
     }
     Ok(())
@@ -120,15 +134,18 @@ fn fill_defaults(options: &mut ConnectOptions) -> Result<(), Error> {
 
 /// `PGUSER`, else who we are, as libpq does.
 fn default_user() -> Option<String> {
-    std::env::var("PGUSER").ok().filter(|user| !user.is_empty()).or_else(|| {
-        let own = rustix::process::geteuid().as_raw().to_string();
-        let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-        passwd.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1)? == own).then(|| name.to_owned())
+    std::env::var("PGUSER")
+        .ok()
+        .filter(|user| !user.is_empty())
+        .or_else(|| {
+            let own = rustix::process::geteuid().as_raw().to_string();
+            let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+            passwd.lines().find_map(|line| {
+                let mut fields = line.split(':');
+                let name = fields.next()?;
+                (fields.nth(1)? == own).then(|| name.to_owned())
+            })
         })
-    })
 }
 
 /// Undoes percent-encoding.
@@ -162,7 +179,9 @@ fn bad_escape() -> Error {
 }
 
 fn refuse(reason: impl Into<String>) -> Error {
-    Error::Url { reason: reason.into() }
+    Error::Url {
+        reason: reason.into(),
+    }
 }
 
 #[cfg(test)]
@@ -175,7 +194,14 @@ mod tests {
         let url = "postgres://b%40r:p%3Aw%2F%25@db.example:6432/my%20db?sslmode=verify-full&sslrootcert=/ca.pem&connect_timeout=7";
         let options = parse(url).unwrap();
         assert_eq!(options.host, Host::Tcp("db.example".into()));
-        assert_eq!((options.port, options.user.as_str(), options.database.as_str()), (6432, "b@r", "my db"));
+        assert_eq!(
+            (
+                options.port,
+                options.user.as_str(),
+                options.database.as_str()
+            ),
+            (6432, "b@r", "my db")
+        );
         assert_eq!(options.password.as_ref().unwrap().as_str(), "p:w/%");
         assert_eq!(options.ssl_mode, SslMode::VerifyFull);
         assert_eq!(options.ssl_root_cert, Some("/ca.pem".into()));
@@ -185,9 +211,18 @@ mod tests {
     #[test]
     fn sockets_are_named_in_three_ways() {
         let socket = |url: &str| parse(url).unwrap().address();
-        assert_eq!(socket("postgres://u@/db"), "/var/run/postgresql/.s.PGSQL.5432");
-        assert_eq!(socket("postgres://u@%2Ftmp%2Fpg:5433/db"), "/tmp/pg/.s.PGSQL.5433");
-        assert_eq!(socket("postgres:///db?host=/tmp/pg&user=u"), "/tmp/pg/.s.PGSQL.5432");
+        assert_eq!(
+            socket("postgres://u@/db"),
+            "/var/run/postgresql/.s.PGSQL.5432"
+        );
+        assert_eq!(
+            socket("postgres://u@%2Ftmp%2Fpg:5433/db"),
+            "/tmp/pg/.s.PGSQL.5433"
+        );
+        assert_eq!(
+            socket("postgres:///db?host=/tmp/pg&user=u"),
+            "/tmp/pg/.s.PGSQL.5432"
+        );
     }
 
     #[test]
@@ -212,9 +247,16 @@ mod tests {
 
     #[test]
     fn bad_urls_are_refused_with_a_reason() {
-        for url in ["mysql://h", "postgres://u@h:0/", "postgres://u@h:x/", "postgres://u@a,b/", "postgres://u@h/?x=1",
-            "postgres://u@h/?sslmode=maybe", "postgres://u@[::1/db", "postgres://u%00@h/db"]
-        {
+        for url in [
+            "mysql://h",
+            "postgres://u@h:0/",
+            "postgres://u@h:x/",
+            "postgres://u@a,b/",
+            "postgres://u@h/?x=1",
+            "postgres://u@h/?sslmode=maybe",
+            "postgres://u@[::1/db",
+            "postgres://u%00@h/db",
+        ] {
             assert!(matches!(parse(url), Err(Error::Url { .. })), "{url}");
         }
     }

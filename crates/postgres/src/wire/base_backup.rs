@@ -60,7 +60,8 @@ pub(super) fn run<S: PgdataSink>(
     let command = command(client.major(), request);
     client.take_notices();
     client.send_query(&command)?;
-    let start = place(&read_rows(client, CHECKPOINT_WAIT).doing(|| "begin the base backup".to_owned())?)?;
+    let start =
+        place(&read_rows(client, CHECKPOINT_WAIT).doing(|| "begin the base backup".to_owned())?)?;
     watcher.started(start)?;
     let mut streams = Streams::begin(client, sink, watcher)?;
     match streams.client.major() >= ONE_STREAM_SINCE {
@@ -73,9 +74,16 @@ pub(super) fn run<S: PgdataSink>(
 fn command(major: u32, request: &BackupRequest) -> String {
     let label = quote_literal(&request.label);
     if major >= ONE_STREAM_SINCE {
-        let checkpoint = if request.fast_checkpoint { "fast" } else { "spread" };
-        let manifest =
-            if request.manifest { "MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C'" } else { "MANIFEST 'no'" };
+        let checkpoint = if request.fast_checkpoint {
+            "fast"
+        } else {
+            "spread"
+        };
+        let manifest = if request.manifest {
+            "MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C'"
+        } else {
+            "MANIFEST 'no'"
+        };
         return format!(
             "BASE_BACKUP (LABEL {label}, CHECKPOINT '{checkpoint}', PROGRESS {}, WAIT false, TABLESPACE_MAP true, {manifest})",
             request.estimate_size
@@ -86,7 +94,10 @@ fn command(major: u32, request: &BackupRequest) -> String {
         "BASE_BACKUP LABEL {label} {} {} NOWAIT TABLESPACE_MAP {}",
         when(request.estimate_size, "PROGRESS"),
         when(request.fast_checkpoint, "FAST"),
-        when(request.manifest, "MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'"),
+        when(
+            request.manifest,
+            "MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'"
+        ),
     )
 }
 
@@ -106,7 +117,10 @@ fn read_rows(client: &mut Client, wait: Duration) -> Result<Rows, Error> {
 
 fn place(rows: &Rows) -> Result<Place, Error> {
     let row = rows.first()?;
-    Ok(Place { lsn: row.at(0)?, timeline: row.at(1)? })
+    Ok(Place {
+        lsn: row.at(0)?,
+        timeline: row.at(1)?,
+    })
 }
 
 /// An archive the server announced: a tablespace's, or the data directory's own.
@@ -116,14 +130,31 @@ struct Announced {
     kilobytes: u64,
 }
 
+impl Announced {
+    /// OID and location of a tablespace.
+    fn tablespace(&self) -> Option<(u32, String)> {
+        match self.archive {
+            Archive::Tablespace(oid) => Some((oid, self.location.clone().unwrap_or_default())),
+            Archive::Base => None,
+        }
+    }
+}
+
 fn announced(rows: &Rows) -> Result<Vec<Announced>, Error> {
     let one = |row: crate::Row<'_>| {
         let archive = match row.text("spcoid") {
             None => Archive::Base,
             Some(_) => Archive::Tablespace(row.get("spcoid")?),
         };
-        let kilobytes = row.text("size").and_then(|size| size.parse().ok()).unwrap_or(0);
-        Ok(Announced { archive, location: row.text("spclocation").map(str::to_owned), kilobytes })
+        let kilobytes = row
+            .text("size")
+            .and_then(|size| size.parse().ok())
+            .unwrap_or(0);
+        Ok(Announced {
+            archive,
+            location: row.text("spclocation").map(str::to_owned),
+            kilobytes,
+        })
     };
     rows.iter().map(one).collect()
 }
@@ -134,7 +165,8 @@ struct Streams<'a, S> {
     tree: Tree<'a, S>,
     watcher: &'a mut dyn Watcher,
     announced: Vec<Announced>,
-    tablespaces: Vec<Tablespace>,
+    /// How many archives came to their end.
+    archives: usize,
     wait: Duration,
     manifest: Vec<u8>,
 }
@@ -149,12 +181,18 @@ impl<'a, S: PgdataSink> Streams<'a, S> {
         let announced = announced(&read_rows(client, wait)?)?;
         watcher.sized(announced.iter().map(|one| one.kilobytes * 1024).sum());
         let mut tree = Tree::new(sink);
-        let oid = |one: &Announced| match one.archive {
-            Archive::Tablespace(oid) => Some(oid),
-            Archive::Base => None,
-        };
-        tree.expect_tablespaces(announced.iter().filter_map(oid).collect());
-        Ok(Self { client, tree, watcher, announced, tablespaces: Vec::new(), wait, manifest: Vec::new() })
+        let known: Vec<(u32, String)> =
+            announced.iter().filter_map(Announced::tablespace).collect();
+        tree.expect_tablespaces(&known)?;
+        Ok(Self {
+            client,
+            tree,
+            watcher,
+            announced,
+            archives: 0,
+            wait,
+            manifest: Vec::new(),
+        })
     }
 
     /// 15 and later: one copy stream, whose messages tell what they carry.
@@ -162,7 +200,10 @@ impl<'a, S: PgdataSink> Streams<'a, S> {
         self.expect(tag::COPY_OUT)?;
         let mut part = Part::Nothing;
         while let Some(mut body) = self.copy_data()? {
-            let kind = body.first().copied().ok_or_else(|| Error::protocol("an empty message in the backup"))?;
+            let kind = body
+                .first()
+                .copied()
+                .ok_or_else(|| Error::protocol("an empty message in the backup"))?;
             body.advance(1);
             match kind {
                 b'd' => self.data(&mut part, body)?,
@@ -214,8 +255,10 @@ impl<'a, S: PgdataSink> Streams<'a, S> {
 
     /// The next piece of the copy stream; `None` at its end.
     fn copy_data(&mut self) -> Result<Option<Bytes>, Error> {
-        let Frame { tag, body } =
-            self.client.next_frame(self.wait).doing(|| "receive the base backup".to_owned())?;
+        let Frame { tag, body } = self
+            .client
+            .next_frame(self.wait)
+            .doing(|| "receive the base backup".to_owned())?;
         match tag {
             tag::COPY_DATA => {
                 self.watcher.advanced(body.len() as u64)?;
@@ -248,32 +291,48 @@ impl<'a, S: PgdataSink> Streams<'a, S> {
     }
 
     fn end_part(&mut self, part: Part) -> Result<(), BackupError<S::Error>> {
-        let Part::Archive(reader) = part else { return Ok(()) };
-        reader.finish()?;
-        let archive = self.tree.archive();
-        let Archive::Tablespace(oid) = archive else { return Ok(()) };
-        let announced = self.announced.iter().find(|one| one.archive == archive);
-        let original_location = announced.and_then(|one| one.location.clone()).unwrap_or_default();
-        let size_bytes = self.tree.archive_bytes();
-        self.tablespaces.push(Tablespace { oid, original_location, size_bytes });
+        if let Part::Archive(reader) = part {
+            reader.finish()?;
+            self.archives += 1;
+        }
         Ok(())
     }
 
+    /// The tablespaces, every one of which must have come.
+    fn tablespaces(&self) -> Result<Vec<Tablespace>, Error> {
+        let one = |(oid, original_location)| {
+            let size_bytes = self.tree.tablespace_bytes(oid)?;
+            Ok(Tablespace {
+                oid,
+                original_location,
+                size_bytes,
+            })
+        };
+        self.announced
+            .iter()
+            .filter_map(Announced::tablespace)
+            .map(one)
+            .collect()
+    }
+
     fn finish(mut self, start: Place) -> Result<Taken, BackupError<S::Error>> {
-        let end = read_rows(self.client, CHECKPOINT_WAIT).doing(|| "end the base backup".to_owned())?;
+        let end =
+            read_rows(self.client, CHECKPOINT_WAIT).doing(|| "end the base backup".to_owned())?;
         let stop = place(&end)?;
         let is_corrupted = self.await_verdict()?;
         let checksum_failures = checksum_failures(&self.client.take_notices(), is_corrupted);
-        let missing = self.announced.len() - self.tablespaces.len();
-        let backup_label = self.tree.backup_label.take().filter(|_| missing == 1);
-        let backup_label = backup_label.ok_or_else(|| Error::protocol("the backup lacks an archive or its label"))?;
+        let is_complete = self.archives == self.announced.len();
+        let backup_label = self.tree.backup_label.take().filter(|_| is_complete);
+        let backup_label = backup_label
+            .ok_or_else(|| Error::protocol("the backup lacks an archive or its label"))?;
         if !self.manifest.is_empty() && !self.tree.differs_from_manifest {
-            self.tree.add_file("backup_manifest", std::mem::take(&mut self.manifest))?;
+            self.tree
+                .add_file("backup_manifest", std::mem::take(&mut self.manifest))?;
         }
         Ok(Taken {
             start,
             stop,
-            tablespaces: self.tablespaces,
+            tablespaces: self.tablespaces()?,
             backup_label,
             tablespace_map: self.tree.tablespace_map.take(),
             checksum_failures,
@@ -288,7 +347,11 @@ impl<'a, S: PgdataSink> Streams<'a, S> {
                 Ok(frame) if frame.tag == tag::READY => return Ok(false),
                 Ok(frame) if frame.tag == tag::COMMAND_COMPLETE => {}
                 Ok(frame) => return Err(unexpected(frame.tag, "the end of the backup")),
-                Err(error) if error.server_error().is_some_and(|error| error.sqlstate == DATA_CORRUPTED) => {
+                Err(error)
+                    if error
+                        .server_error()
+                        .is_some_and(|error| error.sqlstate == DATA_CORRUPTED) =>
+                {
                     return Ok(true);
                 }
                 Err(error) => return Err(error),
@@ -316,24 +379,39 @@ fn archive_of_name(name: &str) -> Result<Archive, Error> {
 /// language; if the backup ended as corrupted, every warning is passed on.
 fn checksum_failures(notices: &[ServerError], is_corrupted: bool) -> Vec<ChecksumFailure> {
     let warnings = notices.iter().filter(|notice| notice.severity == "WARNING");
-    let about_checksums = warnings.filter(|notice| is_corrupted || notice.message.contains("checksum verification"));
-    let mut failures: Vec<ChecksumFailure> = about_checksums.map(|notice| checksum_failure(&notice.message)).collect();
-    // The summing-up names no file; it stands for itself only if nothing else does.
-    if failures.iter().any(|failure| failure.file.is_some()) {
-        failures.retain(|failure| failure.file.is_some());
+    let about_checksums =
+        warnings.filter(|notice| is_corrupted || notice.message.contains("checksum verification"));
+    let mut failures: Vec<ChecksumFailure> = about_checksums
+        .map(|notice| checksum_failure(&notice.message))
+        .collect();
+    // The summing-up of a file, or of all, stands for itself only if nothing tells more.
+    if failures.iter().any(|failure| failure.block.is_some()) {
+        failures.retain(|failure| failure.block.is_some());
     }
     if failures.is_empty() && is_corrupted {
-        failures.push(checksum_failure("checksum verification failure during base backup"));
+        failures.push(checksum_failure(
+            "checksum verification failure during base backup",
+        ));
     }
     failures
 }
 
 fn checksum_failure(message: &str) -> ChecksumFailure {
-    let file = message.split('"').nth(1).map(|file| file.trim_start_matches("./").to_owned());
+    let file = message
+        .split('"')
+        .nth(1)
+        .map(|file| file.trim_start_matches("./").to_owned());
     let block = message.split_once(", block ").and_then(|(_, rest)| {
-        rest.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
+        rest.split(|character: char| !character.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
     });
-    ChecksumFailure { file, block, message: message.to_owned() }
+    ChecksumFailure {
+        file,
+        block,
+        message: message.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -347,16 +425,25 @@ mod tests {
     #[test]
     fn each_dialect_is_spoken_to_its_versions() {
         let old = command(14, &request());
-        assert!(old.starts_with("BASE_BACKUP LABEL 'it''s nightly' ") && old.contains(" FAST NOWAIT "), "{old}");
+        assert!(
+            old.starts_with("BASE_BACKUP LABEL 'it''s nightly' ") && old.contains(" FAST NOWAIT "),
+            "{old}"
+        );
         let new = command(15, &request());
-        assert!(new.starts_with("BASE_BACKUP (LABEL 'it''s nightly', CHECKPOINT 'fast', "), "{new}");
+        assert!(
+            new.starts_with("BASE_BACKUP (LABEL 'it''s nightly', CHECKPOINT 'fast', "),
+            "{new}"
+        );
     }
 
     #[test]
     fn a_warning_tells_file_and_block() {
         let message = "checksum verification failed in file \"./base/5/16384\", block 17: calculated 1A2B but expected 3C4D";
         let failure = checksum_failure(message);
-        assert_eq!((failure.file.as_deref(), failure.block), (Some("base/5/16384"), Some(17)));
+        assert_eq!(
+            (failure.file.as_deref(), failure.block),
+            (Some("base/5/16384"), Some(17))
+        );
     }
 
     #[test]

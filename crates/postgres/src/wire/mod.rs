@@ -39,7 +39,13 @@ pub struct BackupRequest {
 impl BackupRequest {
     /// A backup with a fast checkpoint, sizes and a manifest.
     pub fn new(label: impl Into<String>) -> Self {
-        Self { label: label.into(), fast_checkpoint: true, estimate_size: true, manifest: true, progress: None }
+        Self {
+            label: label.into(),
+            fast_checkpoint: true,
+            estimate_size: true,
+            manifest: true,
+            progress: None,
+        }
     }
 }
 

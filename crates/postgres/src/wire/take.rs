@@ -75,8 +75,11 @@ fn open(options: &ConnectOptions) -> Result<(Client, WalConnection), Error> {
 /// With `wal_level = minimal` a server has no walsenders, and says that all zero of them are in
 /// use. Looks whether that is the reason.
 fn explained(options: &ConnectOptions, error: Error) -> Error {
-    let Error::NothingFree { source } = error.root() else { return error };
-    let wal_level = Client::connect(options, Mode::Sql).and_then(|mut client| client.show("wal_level"));
+    let Error::NothingFree { source } = error.root() else {
+        return error;
+    };
+    let wal_level =
+        Client::connect(options, Mode::Sql).and_then(|mut client| client.show("wal_level"));
     match wal_level {
         Ok(level) if level == "minimal" => {
             let mut source = source.clone();
@@ -137,12 +140,16 @@ where
 fn complete(taken: Taken) -> Result<Taken, Error> {
     match taken.start.timeline == taken.stop.timeline && taken.start.lsn <= taken.stop.lsn {
         true => Ok(taken),
-        false => Err(Error::protocol("the backup stops on another timeline than it began on")),
+        false => Err(Error::protocol(
+            "the backup stops on another timeline than it began on",
+        )),
     }
 }
 
 fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Starts the WAL stream as soon as the backup's start is known, and ends the backup when the
@@ -174,9 +181,15 @@ impl Watcher for Watch<'_, '_> {
         if let Some(progress) = self.progress {
             progress.add(bytes);
         }
-        if self.streaming.as_ref().is_some_and(|streaming| streaming.is_finished()) {
+        if self
+            .streaming
+            .as_ref()
+            .is_some_and(|streaming| streaming.is_finished())
+        {
             self.is_ended_by_wal = true;
-            return Err(Error::WalMissing { reason: "the WAL stream ended early".to_owned() });
+            return Err(Error::WalMissing {
+                reason: "the WAL stream ended early".to_owned(),
+            });
         }
         Ok(())
     }
@@ -197,6 +210,8 @@ fn send_history(connection: &mut WalConnection, timeline: Timeline, sender: &Sen
     match connection.history(timeline) {
         // If nobody takes it, the stream fails next and says why.
         Ok((name, content)) => drop(sender.send(Piece::File(name, content))),
-        Err(error) => tracing::warn!(%timeline, %error, "the timeline's history file cannot be had"),
+        Err(error) => {
+            tracing::warn!(%timeline, %error, "the timeline's history file cannot be had")
+        }
     }
 }

@@ -36,7 +36,10 @@ pub(super) trait Entries {
 enum State {
     /// Collecting a header; what has come of it is kept here.
     Header(BytesMut),
-    Data { remaining: u64, padding: u64 },
+    Data {
+        remaining: u64,
+        padding: u64,
+    },
     Padding(u64),
     /// A block of zeros was met: the archive is over, and only zeros may follow.
     Ended,
@@ -49,11 +52,17 @@ pub(super) struct TarReader {
 
 impl TarReader {
     pub(super) fn new() -> Self {
-        Self { state: State::Header(BytesMut::new()) }
+        Self {
+            state: State::Header(BytesMut::new()),
+        }
     }
 
     /// Takes the next piece of the archive, of any length.
-    pub(super) fn feed<E: Entries>(&mut self, mut bytes: Bytes, out: &mut E) -> Result<(), E::Error> {
+    pub(super) fn feed<E: Entries>(
+        &mut self,
+        mut bytes: Bytes,
+        out: &mut E,
+    ) -> Result<(), E::Error> {
         while !bytes.is_empty() {
             match &mut self.state {
                 State::Header(partial) => {
@@ -66,7 +75,9 @@ impl TarReader {
                     }
                 }
                 State::Data { remaining, padding } => {
-                    let take = usize::try_from(*remaining).unwrap_or(usize::MAX).min(bytes.len());
+                    let take = usize::try_from(*remaining)
+                        .unwrap_or(usize::MAX)
+                        .min(bytes.len());
                     out.data(bytes.split_to(take))?;
                     *remaining -= take as u64;
                     if *remaining == 0 {
@@ -75,7 +86,9 @@ impl TarReader {
                     }
                 }
                 State::Padding(remaining) => {
-                    let take = usize::try_from(*remaining).unwrap_or(usize::MAX).min(bytes.len());
+                    let take = usize::try_from(*remaining)
+                        .unwrap_or(usize::MAX)
+                        .min(bytes.len());
                     bytes.advance(take);
                     *remaining -= take as u64;
                     if *remaining == 0 {
@@ -116,7 +129,10 @@ impl TarReader {
         self.state = match size {
             None => State::Header(BytesMut::new()),
             Some(0) => return self.end_of_file(0, out),
-            Some(size) => State::Data { remaining: size, padding: size.next_multiple_of(BLOCK as u64) - size },
+            Some(size) => State::Data {
+                remaining: size,
+                padding: size.next_multiple_of(BLOCK as u64) - size,
+            },
         };
         Ok(())
     }
@@ -145,8 +161,15 @@ fn parse_header(header: &[u8]) -> Result<Entry, Error> {
     let kind = match header[156] {
         b'0' | 0 => Kind::File { size },
         b'5' => Kind::Directory,
-        b'2' => Kind::Symlink { target: text(&header[157..257])? },
-        other => return Err(damaged(&format!("`{path}` is of kind `{}`", char::from(other).escape_default()))),
+        b'2' => Kind::Symlink {
+            target: text(&header[157..257])?,
+        },
+        other => {
+            return Err(damaged(&format!(
+                "`{path}` is of kind `{}`",
+                char::from(other).escape_default()
+            )));
+        }
     };
     if path.is_empty() && kind != Kind::Directory {
         return Err(damaged("a file without a name"));
@@ -165,24 +188,43 @@ fn parse_header(header: &[u8]) -> Result<Entry, Error> {
 fn number(field: &[u8]) -> Result<u64, Error> {
     if field[0] & 0x80 != 0 {
         let (high, low) = field.split_at(field.len().saturating_sub(8));
-        let high_is_zero = high.iter().enumerate().all(|(at, byte)| *byte == if at == 0 { 0x80 } else { 0 });
+        let high_is_zero = high
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| *byte == if at == 0 { 0x80 } else { 0 });
         if field.len() > 8 && !high_is_zero {
             return Err(damaged("a number that is too large"));
         }
-        let digits = low.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
-        return Ok(if field.len() > 8 { digits } else { digits & (u64::MAX >> 1) });
+        let digits = low
+            .iter()
+            .fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+        return Ok(if field.len() > 8 {
+            digits
+        } else {
+            digits & (u64::MAX >> 1)
+        });
     }
-    let digits = field.iter().copied().skip_while(|byte| *byte == b' ').take_while(|byte| !matches!(byte, 0 | b' '));
-    digits.into_iter().try_fold(0_u64, |value, digit| match digit {
-        b'0'..=b'7' => Ok(value << 3 | u64::from(digit - b'0')),
-        _ => Err(damaged("a number that is none")),
-    })
+    let digits = field
+        .iter()
+        .copied()
+        .skip_while(|byte| *byte == b' ')
+        .take_while(|byte| !matches!(byte, 0 | b' '));
+    digits
+        .into_iter()
+        .try_fold(0_u64, |value, digit| match digit {
+            b'0'..=b'7' => Ok(value << 3 | u64::from(digit - b'0')),
+            _ => Err(damaged("a number that is none")),
+        })
 }
 
 fn text(field: &[u8]) -> Result<String, Error> {
-    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    let end = field
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(field.len());
     let text = std::str::from_utf8(&field[..end]);
-    text.map(str::to_owned).map_err(|_| damaged("a name that is not UTF-8"))
+    text.map(str::to_owned)
+        .map_err(|_| damaged("a name that is not UTF-8"))
 }
 
 /// Refuses names that would lead out of the directory the archive is for.
@@ -203,7 +245,10 @@ fn clean_path(path: &str) -> Result<String, Error> {
 }
 
 fn damaged(reason: &str) -> Error {
-    Error::Damaged { what: "the archive the server sent".to_owned(), reason: reason.to_owned() }
+    Error::Damaged {
+        what: "the archive the server sent".to_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -298,7 +343,10 @@ pub(super) mod tests {
     #[test]
     fn closing_zeros_may_be_there_or_not() {
         let closed = [archive(), vec![0; 1024]].concat();
-        assert_eq!(read(&closed, 600).unwrap().0, read(&archive(), 600).unwrap().0);
+        assert_eq!(
+            read(&closed, 600).unwrap().0,
+            read(&archive(), 600).unwrap().0
+        );
     }
 
     #[test]
@@ -326,7 +374,15 @@ pub(super) mod tests {
     fn sizes_beyond_octal_are_read() {
         let entry = parse_header(&header("base/big", b'0', 20 << 30, "")).unwrap();
         assert_eq!(entry.kind, Kind::File { size: 20 << 30 });
-        assert_eq!(entry.meta, EntryMeta { mode: 0o600, uid: 999, gid: 999, mtime: 0o14712345670 });
+        assert_eq!(
+            entry.meta,
+            EntryMeta {
+                mode: 0o600,
+                uid: 999,
+                gid: 999,
+                mtime: 0o14712345670
+            }
+        );
     }
 
     #[test]

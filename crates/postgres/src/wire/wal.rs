@@ -45,7 +45,9 @@ impl Signals {
     }
 
     fn stop(&self) -> Option<Lsn> {
-        Some(self.stop.load(Ordering::Acquire)).filter(|stop| *stop != 0).map(Lsn::new)
+        Some(self.stop.load(Ordering::Acquire))
+            .filter(|stop| *stop != 0)
+            .map(Lsn::new)
     }
 }
 
@@ -70,13 +72,17 @@ impl WalConnection {
     pub(super) fn reserve(mut client: Client) -> Result<Self, Error> {
         let slot = slot_name();
         let command = format!("CREATE_REPLICATION_SLOT {slot} TEMPORARY PHYSICAL RESERVE_WAL");
-        client.query(&command).doing(|| "create a temporary replication slot".to_owned())?;
+        client
+            .query(&command)
+            .doing(|| "create a temporary replication slot".to_owned())?;
         Ok(Self { client, slot })
     }
 
     /// The history file of `timeline`: name and content.
     pub(super) fn history(&mut self, timeline: Timeline) -> Result<(String, Vec<u8>), Error> {
-        let rows = self.client.query(&format!("TIMELINE_HISTORY {}", timeline.number()))?;
+        let rows = self
+            .client
+            .query(&format!("TIMELINE_HISTORY {}", timeline.number()))?;
         let row = rows.first()?;
         let content: String = row.at(1)?;
         Ok((timeline.history_file_name(), content.into_bytes()))
@@ -96,9 +102,13 @@ impl WalConnection {
         let mut streaming = Streaming::begin(self, start, size, signals, pieces)?;
         while !streaming.is_complete() {
             if signals.is_over() {
-                return Err(Error::WalMissing { reason: "the backup was given up".to_owned() });
+                return Err(Error::WalMissing {
+                    reason: "the backup was given up".to_owned(),
+                });
             }
-            streaming.step().doing(|| "stream the WAL of the backup".to_owned())?;
+            streaming
+                .step()
+                .doing(|| "stream the WAL of the backup".to_owned())?;
         }
         streaming.finish()
     }
@@ -131,8 +141,13 @@ impl<'a> Streaming<'a> {
         let position = size.floor(start.lsn);
         let timeline = start.timeline;
         let wait = client.options().read_timeout;
-        client.send_query(&format!("START_REPLICATION SLOT {slot} PHYSICAL {position} TIMELINE {timeline}"))?;
-        let answer = client.next_frame(wait).map_err(wal_gone).doing(|| "begin to stream WAL".to_owned())?;
+        client.send_query(&format!(
+            "START_REPLICATION SLOT {slot} PHYSICAL {position} TIMELINE {timeline}"
+        ))?;
+        let answer = client
+            .next_frame(wait)
+            .map_err(wal_gone)
+            .doing(|| "begin to stream WAL".to_owned())?;
         if answer.tag != tag::COPY_BOTH {
             return Err(unexpected(answer.tag, "the answer to START_REPLICATION"));
         }
@@ -152,7 +167,9 @@ impl<'a> Streaming<'a> {
     }
 
     fn is_complete(&self) -> bool {
-        self.signals.stop().is_some_and(|stop| self.position >= stop)
+        self.signals
+            .stop()
+            .is_some_and(|stop| self.position >= stop)
     }
 
     fn step(&mut self) -> Result<(), Error> {
@@ -198,7 +215,10 @@ impl<'a> Streaming<'a> {
     /// Hands WAL on, cut at segment boundaries.
     fn wal(&mut self, start: Lsn, mut bytes: Bytes) -> Result<(), Error> {
         if start != self.position {
-            let reason = format!("the server went on at {start} where {} was due", self.position);
+            let reason = format!(
+                "the server went on at {start} where {} was due",
+                self.position
+            );
             return Err(Error::WalMissing { reason });
         }
         while !bytes.is_empty() {
@@ -235,7 +255,9 @@ impl<'a> Streaming<'a> {
                     self.report_if_due()?;
                 }
                 Err(SendTimeoutError::Disconnected(_)) => {
-                    return Err(Error::WalMissing { reason: "what was received could not be stored".to_owned() });
+                    return Err(Error::WalMissing {
+                        reason: "what was received could not be stored".to_owned(),
+                    });
                 }
             }
         }
@@ -276,16 +298,28 @@ impl<'a> Streaming<'a> {
 
     /// Fills up the last segment, which the server has not finished.
     fn finish(mut self) -> Result<Vec<String>, Error> {
-        let Some(segment) = self.open else { return Ok(self.segments) };
-        let zeros = Bytes::from(vec![0; ZEROS]);
-        let mut missing = segment.end().offset() - self.position.offset();
-        while missing > 0 {
-            let take = missing.min(ZEROS as u64);
-            self.send(Piece::Data(zeros.slice(..take as usize)))?;
-            missing -= take;
+        if let Some(segment) = self.open {
+            let zeros = Bytes::from(vec![0; ZEROS]);
+            let mut missing = segment.end().offset() - self.position.offset();
+            while missing > 0 {
+                let take = missing.min(ZEROS as u64);
+                self.send(Piece::Data(zeros.slice(..take as usize)))?;
+                missing -= take;
+            }
+            self.close(segment)?;
         }
-        self.close(segment)?;
-        Ok(self.segments)
+        // All that was wanted is here; how the goodbye goes changes nothing.
+        if let Err(error) = self.client.end_copy() {
+            tracing::debug!(%error, "the WAL stream ended without a goodbye");
+            self.client.hang_up_quietly();
+        }
+        Ok(std::mem::take(&mut self.segments))
+    }
+}
+
+impl Drop for Streaming<'_> {
+    fn drop(&mut self) {
+        self.client.hang_up_quietly();
     }
 }
 
@@ -293,7 +327,11 @@ impl<'a> Streaming<'a> {
 ///
 /// The end of the channel proves nothing: only the success of the network thread says that the
 /// segments are whole.
-pub(super) fn deliver<S: PgdataSink>(pieces: &Receiver<Piece>, size: SegmentSize, sink: &mut S) -> Result<(), S::Error> {
+pub(super) fn deliver<S: PgdataSink>(
+    pieces: &Receiver<Piece>,
+    size: SegmentSize,
+    sink: &mut S,
+) -> Result<(), S::Error> {
     for piece in pieces {
         match piece {
             Piece::Begin(segment) => {
@@ -312,7 +350,9 @@ pub(super) fn deliver<S: PgdataSink>(pieces: &Receiver<Piece>, size: SegmentSize
 /// `undefined_file` here means a segment that was recycled before it was sent.
 fn wal_gone(error: Error) -> Error {
     match error.server_error() {
-        Some(server) if server.sqlstate == "58P01" => Error::WalMissing { reason: server.message.clone() },
+        Some(server) if server.sqlstate == "58P01" => Error::WalMissing {
+            reason: server.message.clone(),
+        },
         _ => error,
     }
 }
