@@ -326,7 +326,7 @@ impl Vault {
         })
     }
 
-    /// The entry at `path` (segments between slashes) of a snapshot; `None` is its root.
+    /// The entry at `path` (names between slashes, text or bytes) of a snapshot; `None` is its root.
     ///
     /// # Errors
     /// [`VaultError::NoSuchPath`], or as a tree could not be read.
@@ -334,17 +334,19 @@ impl Vault {
         &self,
         index: &Index,
         snapshot: &Snapshot,
-        path: &str,
+        path: impl AsRef<[u8]>,
     ) -> Result<Option<Node>, VaultError> {
+        let path = path.as_ref();
         let missing = || VaultError::NoSuchPath {
             snapshot: snapshot.id,
-            path: path.to_owned(),
+            path: String::from_utf8_lossy(path).into_owned(),
         };
         let mut tree = snapshot.stored.tree;
-        let mut segments = path.split('/').filter(|s| !s.is_empty()).peekable();
+        let segments = path.split(|&byte| byte == b'/');
+        let mut segments = segments.filter(|s| !s.is_empty()).peekable();
         while let Some(segment) = segments.next() {
             let listing = self.read_tree(index, &tree)?;
-            let node = listing.get(segment.as_bytes()).ok_or_else(missing)?;
+            let node = listing.get(segment).ok_or_else(missing)?;
             if segments.peek().is_none() {
                 return Ok(Some(node.clone()));
             }

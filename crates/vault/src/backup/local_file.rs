@@ -35,7 +35,8 @@ pub struct LocalFile {
 pub enum WhenMissing {
     /// The backup fails.
     Fail,
-    /// It is left out: its owner brings it back by other means, as PostgreSQL does from WAL.
+    /// It is left out, and named by [`Backup::left_out`](super::Backup::left_out): its owner brings
+    /// it back by other means, as PostgreSQL does from WAL.
     LeaveOut,
 }
 
@@ -241,7 +242,7 @@ impl Reading {
     /// Puts the file into the tree.
     fn finish(&self, worker: &mut Worker) -> Result<(), BackupError> {
         let Some(file) = self.opened.get().and_then(Option::as_ref) else {
-            tracing::debug!(path = %self.path, "left out: it is gone");
+            worker.shared.leave_out(&self.path);
             return Ok(());
         };
         let whole = match self.join_ranges() {

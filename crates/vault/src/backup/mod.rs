@@ -170,7 +170,9 @@ impl Backup {
     /// # Errors
     /// The first failure of the backup, wherever it was.
     pub fn add_bytes(&self, path: &TreePath, node: Node, bytes: &[u8]) -> Result<(), BackupError> {
-        let mut writer = self.file_writer(path.clone(), node, Chunking::ContentDefined);
+        let length = bytes.len() as u64;
+        let mut writer =
+            self.file_writer_sized(path.clone(), node, Chunking::ContentDefined, length);
         writer.write(bytes)?;
         writer.finish()
     }
@@ -181,6 +183,19 @@ impl Backup {
         node.kind = NodeKind::File;
         let (shared, jobs) = (Arc::clone(&self.shared), self.jobs.clone());
         FileWriter::new(shared, jobs, self.budget.clone(), path, node, chunking)
+    }
+
+    /// As [`Backup::file_writer`], for a file whose length is known: a short one takes no more
+    /// memory than it needs.
+    #[must_use]
+    pub fn file_writer_sized(
+        &self,
+        path: TreePath,
+        node: Node,
+        chunking: Chunking,
+        bytes: u64,
+    ) -> FileWriter {
+        self.file_writer(path, node, chunking).expecting(bytes)
     }
 
     /// Adds a file of this machine, which threads read while this returns. It is taken over from
@@ -224,6 +239,17 @@ impl Backup {
     pub fn wait_for_files(&self) -> Result<(), BackupError> {
         self.shared.wait_for_files();
         self.shared.failure.check()
+    }
+
+    /// Files that were gone when they were to be read, and were left out. Complete after
+    /// [`Backup::wait_for_files`].
+    #[must_use]
+    pub fn left_out(&self) -> Vec<TreePath> {
+        self.shared
+            .left_out
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 
     /// When the backup began.

@@ -36,6 +36,7 @@ pub struct FileWriter {
     held: Option<Held>,
     next_piece: usize,
     bytes: u64,
+    expected: Option<u64>,
     is_finished: bool,
 }
 
@@ -83,8 +84,15 @@ impl FileWriter {
             held: None,
             next_piece: 0,
             bytes: 0,
+            expected: None,
             is_finished: false,
         }
+    }
+
+    /// Makes its buffers no larger than a file of this length needs.
+    pub(super) fn expecting(mut self, bytes: u64) -> Self {
+        self.expected = Some(bytes);
+        self
     }
 
     /// Takes more bytes; waits when too many are in memory already.
@@ -159,6 +167,12 @@ impl FileWriter {
             Chunking::Fixed { bytes } => (PIECE_BYTES / bytes as usize).max(1) * bytes as usize,
             Chunking::ContentDefined => self.stream.chunking.longest(),
         };
+        // One byte at least: a buffer without room would never be full.
+        let expected = self
+            .expected
+            .and_then(|all| usize::try_from(all).ok())
+            .unwrap_or(bytes);
+        let bytes = bytes.min(expected.max(1));
         let failure = &self.shared.failure;
         match self.budget.hold(bytes, || failure.has_happened()) {
             Some(held) => self.held = Some(held),

@@ -45,6 +45,7 @@ pub(super) struct Shared {
     pub failure: Arc<Failure>,
     pub progress: Arc<Progress>,
     pub tree: Mutex<TreeBuilder>,
+    pub left_out: Mutex<Vec<TreePath>>,
     files_in_work: Mutex<u64>,
     file_finished: Condvar,
 }
@@ -57,6 +58,7 @@ impl Shared {
             failure,
             progress,
             tree: Mutex::default(),
+            left_out: Mutex::default(),
             files_in_work: Mutex::new(0),
             file_finished: Condvar::new(),
         }
@@ -72,6 +74,15 @@ impl Shared {
         drop(tree);
         self.progress.did_file();
         Ok(())
+    }
+
+    /// Notes a file that is gone and may be.
+    pub fn leave_out(&self, path: &TreePath) {
+        let mut left_out = self
+            .left_out
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        left_out.push(path.clone());
     }
 
     pub fn file_is_begun(&self) {

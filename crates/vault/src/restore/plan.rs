@@ -223,8 +223,10 @@ pub(super) fn unfinished_name(path: &Path) -> PathBuf {
 
 impl Planner<'_> {
     fn add_root(&mut self, snapshot: &Snapshot, path: &TreePath) -> Result<(), RestoreError> {
-        let text = String::from_utf8_lossy(path.as_bytes()).into_owned();
-        match self.vault.find_node(self.index, snapshot, &text)? {
+        match self
+            .vault
+            .find_node(self.index, snapshot, path.as_bytes())?
+        {
             None => self.add_tree(&snapshot.stored.tree, Path::new(""), &TreePath::root()),
             Some(node) if node.kind == NodeKind::Dir => {
                 let subtree = node.subtree;

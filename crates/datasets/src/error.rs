@@ -1,0 +1,111 @@
+//! Why a dataset was not captured or not brought back.
+
+use rekindle_postgres as pg;
+use rekindle_stack::SecretError;
+use rekindle_vault::{BackupError, VaultError};
+
+/// Why a dataset was not captured. Nothing of it is in any recovery point then.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The vault did not take it, or a file could not be read.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The server refused or went away.
+    #[error("PostgreSQL at {address}")]
+    Postgres {
+        /// Where, without secrets.
+        address: String,
+        /// Why.
+        source: pg::Error,
+    },
+    /// The data directory cannot be read in place, and the configuration demands it.
+    #[error("back up in place, as `method: in_place` demands")]
+    NotInPlace(#[source] pg::in_place::NotInPlace),
+    /// A dump failed or is not whole.
+    #[error("dump PostgreSQL at {address}")]
+    Dump {
+        /// Where, without secrets.
+        address: String,
+        /// Why.
+        source: pg::dump::DumpError,
+    },
+    /// A dump's output could not be read.
+    #[error("read the dump of database `{database}`")]
+    ReadDump {
+        /// Which.
+        database: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that no WAL brings back vanished while it was being backed up.
+    #[error("`{path}` vanished from the data directory, and nothing brings it back")]
+    Vanished {
+        /// Its place in the recovery point.
+        path: String,
+    },
+    /// A secret cannot be read.
+    #[error("read the password")]
+    Secret(#[from] SecretError),
+}
+
+impl CaptureError {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Postgres { source, .. } => source.hint().map(str::to_owned),
+            Self::Dump { source, .. } => dump_hint(source),
+            Self::NotInPlace(_) => Some(
+                "run as a user who can read the data directory, on the server's own machine; or \
+                 set `method: wire`"
+                    .to_owned(),
+            ),
+            Self::Backup(BackupError::Vault(error)) => vault_hint(error),
+            _ => None,
+        }
+    }
+}
+
+/// What to do when a dump or its restore failed.
+#[must_use]
+pub fn dump_hint(error: &pg::dump::DumpError) -> Option<String> {
+    match error {
+        pg::dump::DumpError::Postgres(error) => error.hint().map(str::to_owned),
+        pg::dump::DumpError::NoTools { wanted, .. } => Some(format!(
+            "install the client tools of PostgreSQL {wanted} or later (Debian: \
+             postgresql-client-{wanted}), or set `bin_dir`"
+        )),
+        pg::dump::DumpError::DatabaseExists { .. } => Some("choose another name".to_owned()),
+        _ => None,
+    }
+}
+
+/// What to do when a vault did not do as asked.
+#[must_use]
+pub fn vault_hint(error: &VaultError) -> Option<String> {
+    let hint = match error {
+        VaultError::NoVault { .. } => {
+            "`rekindle vault init` makes one; or is its disk not mounted?"
+        }
+        VaultError::WrongPassword { .. } => {
+            "is `password_file` the one that the vault was made with? The vault is well"
+        }
+        VaultError::UnknownVersion { version: 1, .. } => {
+            "`restic migrate upgrade_repo_v2` brings it to version 2"
+        }
+        VaultError::UnknownVersion { .. } => "a newer version of this program is needed",
+        VaultError::Locked(conflict) if conflict.is_stale => {
+            "its owner seems to be gone: `rekindle vault unlock` removes such locks"
+        }
+        VaultError::Locked(_) => "wait until it is done; `rekindle vault unlock` shows all locks",
+        VaultError::LockLost { .. } => "run it again; what was stored already is found again",
+        VaultError::Damaged { .. } | VaultError::MissingBlob { .. } => {
+            "`rekindle vault check --read-data` tells which recovery points are hit"
+        }
+        error if error.is_no_space() => {
+            "the vault's disk is full: make room and run it again; nothing that was stored is lost"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}

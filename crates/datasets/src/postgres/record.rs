@@ -1,0 +1,110 @@
+//! What is known of a captured cluster.
+
+use jiff::Timestamp;
+use rekindle_postgres::{
+    Lsn, ServerIdentity, Timeline,
+    dump::{DatabaseInfo, TableCount},
+    wire::{BackupResult, ChecksumFailure, Tablespace},
+};
+use serde::{Deserialize, Serialize};
+
+/// A captured cluster. Fields are added, never renamed or reused.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PostgresRecord {
+    /// Which cluster: system identifier, version, timeline and more.
+    pub identity: ServerIdentity,
+    /// The base backup under `base/`.
+    #[serde(default)]
+    pub physical: Option<PhysicalRecord>,
+    /// The dumps under `dump/`.
+    #[serde(default)]
+    pub logical: Option<LogicalRecord>,
+}
+
+/// How a base backup was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhysicalMethod {
+    /// From the data directory.
+    InPlace,
+    /// Over a replication connection.
+    Wire,
+}
+
+/// A base backup.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PhysicalRecord {
+    /// How it was read.
+    pub method: PhysicalMethod,
+    /// What the server knows it as.
+    pub label: String,
+    /// Where replay begins.
+    pub start_lsn: Lsn,
+    /// Where it is consistent.
+    pub stop_lsn: Lsn,
+    /// The timeline of both.
+    pub timeline: Timeline,
+    /// When it began, by our clock.
+    pub start_time: Timestamp,
+    /// When it stopped, by our clock: what was committed before is in it.
+    pub stop_time: Timestamp,
+    /// The source's tablespaces.
+    pub tablespaces: Vec<Tablespace>,
+    /// The first WAL segment that is in the point.
+    pub first_wal_segment: Option<String>,
+    /// The last one.
+    pub last_wal_segment: Option<String>,
+    /// Damaged pages of the source, which are in the point as they are.
+    pub checksum_failures: Vec<ChecksumFailure>,
+    /// Length of the chunks of relation files, in bytes.
+    pub page_chunk_bytes: u32,
+    /// Bytes of the cluster's files, without WAL.
+    pub bytes: u64,
+}
+
+impl PhysicalRecord {
+    pub(crate) fn new(
+        result: &BackupResult,
+        method: PhysicalMethod,
+        page_chunk_bytes: u32,
+        bytes: u64,
+    ) -> Self {
+        Self {
+            method,
+            label: result.label.clone(),
+            start_lsn: result.start_lsn,
+            stop_lsn: result.stop_lsn,
+            timeline: result.start_timeline,
+            start_time: result.start_time,
+            stop_time: result.stop_time,
+            tablespaces: result.tablespaces.clone(),
+            first_wal_segment: result.wal_segments.first().cloned(),
+            last_wal_segment: result.wal_segments.last().cloned(),
+            checksum_failures: result.checksum_failures.clone(),
+            page_chunk_bytes,
+            bytes,
+        }
+    }
+}
+
+/// Dumps of databases.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogicalRecord {
+    /// The major version of the tools that wrote them.
+    pub tool_major: u32,
+    /// The databases.
+    pub databases: Vec<DumpedDatabase>,
+}
+
+/// A dumped database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DumpedDatabase {
+    /// What is needed to make one like it.
+    pub database: DatabaseInfo,
+    /// The archive's name below `dump/`.
+    pub file: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Rows of each table, counted in the snapshot that the dump is of.
+    pub rows: Vec<TableCount>,
+}

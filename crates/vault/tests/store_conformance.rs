@@ -1,0 +1,242 @@
+//! Every store keeps the promises of the trait, or the engine's own mean nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests may panic, and write files that need not survive"
+)]
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Barrier},
+    thread,
+};
+
+use rekindle_testing::{data::Random, temp_dir};
+use rekindle_vault::{
+    Id, Store,
+    store::{Fault, FaultyStore, FileKind, LocalStore, MemoryStore, ObjectKey, StoreErrorKind},
+};
+
+fn key(text: &str) -> ObjectKey {
+    ObjectKey::parse(text).unwrap()
+}
+
+fn kind<T>(result: Result<T, rekindle_vault::store::StoreError>) -> StoreErrorKind {
+    result.err().map(|error| error.kind).unwrap()
+}
+
+/// Everything that the trait promises, on an empty store.
+fn keeps_its_promises(store: &Arc<dyn Store>) {
+    create_never_replaces(&**store);
+    what_is_missing_is_not_found(&**store);
+    ranges_are_exact_or_too_short(&**store);
+    listings_are_complete(&**store);
+    odd_keys_and_sizes_come_back(&**store);
+    one_of_many_creators_wins(store);
+}
+
+fn create_never_replaces(store: &dyn Store) {
+    let object = key("snapshots/once");
+    store.create(&object, b"first").unwrap();
+    assert_eq!(
+        kind(store.create(&object, b"second")),
+        StoreErrorKind::AlreadyExists
+    );
+    assert_eq!(store.read(&object).unwrap(), b"first");
+    store.delete(&object).unwrap();
+    store.create(&object, b"third").unwrap();
+    assert_eq!(
+        store.read(&object).unwrap(),
+        b"third",
+        "a freed name is free"
+    );
+}
+
+fn what_is_missing_is_not_found(store: &dyn Store) {
+    for missing in ["missing", "no/such/folder/object", "snapshots/missing"] {
+        let missing = key(missing);
+        assert_eq!(kind(store.read(&missing)), StoreErrorKind::NotFound);
+        assert_eq!(
+            kind(store.read_range(&missing, 0, &mut [0; 4])),
+            StoreErrorKind::NotFound
+        );
+        assert_eq!(kind(store.delete(&missing)), StoreErrorKind::NotFound);
+        let error = store.read(&missing).unwrap_err().to_string();
+        assert!(error.contains(missing.as_str()), "{error}");
+    }
+    assert_eq!(store.list("no/such/folder").unwrap(), []);
+}
+
+fn ranges_are_exact_or_too_short(store: &dyn Store) {
+    let object = key("data/ab/range");
+    let content = Random::new(1).bytes(10_000);
+    store.create(&object, &content).unwrap();
+    for (offset, length) in [(0, 10_000), (0, 1), (9_999, 1), (1, 9_998), (5_000, 0)] {
+        let mut buffer = vec![0; length];
+        store
+            .read_range(&object, offset as u64, &mut buffer)
+            .unwrap();
+        assert_eq!(buffer, content[offset..offset + length], "{offset}");
+    }
+    for (offset, length) in [
+        (0, 10_001),
+        (9_999, 2),
+        (10_000, 1),
+        (u64::from(u32::MAX), 1),
+    ] {
+        let read = store.read_range(&object, offset, &mut vec![0; length]);
+        assert_eq!(kind(read), StoreErrorKind::TooShort, "{offset}");
+    }
+}
+
+fn listings_are_complete(store: &dyn Store) {
+    let mut expected = BTreeSet::new();
+    for number in 0..300_u32 {
+        let id = Id::of(&number.to_le_bytes());
+        let object = ObjectKey::of(FileKind::Pack, &id);
+        store.create(&object, &vec![7; number as usize]).unwrap();
+        expected.insert((object.as_str().to_owned(), u64::from(number)));
+    }
+    let list = |folder: &str| -> BTreeSet<(String, u64)> {
+        let listed = store.list(folder).unwrap();
+        let names: BTreeSet<_> = listed
+            .iter()
+            .map(|o| (o.key.as_str().to_owned(), o.size_bytes))
+            .collect();
+        assert_eq!(names.len(), listed.len(), "nothing is listed twice");
+        names
+    };
+    expected.insert(("data/ab/range".to_owned(), 10_000));
+    assert_eq!(
+        list("data"),
+        expected,
+        "folders in the folder are listed too"
+    );
+    assert_eq!(list("dat"), BTreeSet::new(), "a folder is no prefix");
+    let (gone, size) = expected.iter().nth(40).unwrap().clone();
+    store.delete(&key(&gone)).unwrap();
+    expected.remove(&(gone, size));
+    assert_eq!(list("data"), expected);
+}
+
+fn odd_keys_and_sizes_come_back(store: &dyn Store) {
+    let long = "n".repeat(240);
+    let names = [
+        "wal/with space",
+        "wal/ünïcødé 数据",
+        "wal/quote'\"\\and\nline",
+        "wal/-rf",
+        "wal/%2e%2e",
+        "wal/a:b?c=d&e#f+g*",
+        "wal/.hidden",
+        "wal/deep/er/and/deep/er",
+        &format!("wal/{long}"),
+    ];
+    for name in names {
+        store.create(&key(name), name.as_bytes()).unwrap();
+        assert_eq!(store.read(&key(name)).unwrap(), name.as_bytes());
+    }
+    let listed: BTreeSet<_> = store.list("wal").unwrap().into_iter().collect();
+    assert_eq!(listed.len(), names.len(), "{listed:?}");
+    assert!(listed.iter().all(|o| names.contains(&o.key.as_str())));
+
+    store.create(&key("empty"), b"").unwrap();
+    assert_eq!(store.read(&key("empty")).unwrap(), b"");
+    let big = Random::new(2).bytes(48 << 20);
+    store.create(&key("big"), &big).unwrap();
+    assert!(store.read(&key("big")).unwrap() == big, "48 MiB come back");
+    let mut tail = vec![0; 1 << 20];
+    store.read_range(&key("big"), 47 << 20, &mut tail).unwrap();
+    assert!(tail == big[47 << 20..]);
+}
+
+fn one_of_many_creators_wins(store: &Arc<dyn Store>) {
+    for round in 0..20 {
+        let object = key(&format!("race/{round}"));
+        let barrier = Arc::new(Barrier::new(4));
+        let creators: Vec<_> = (0..4_u8)
+            .map(|who| {
+                let (store, barrier) = (Arc::clone(store), Arc::clone(&barrier));
+                let object = object.clone();
+                thread::spawn(move || {
+                    barrier.wait();
+                    store.create(&object, &[who; 5000]).map(|()| who)
+                })
+            })
+            .collect();
+        let (mut winners, mut losers) = (Vec::new(), 0);
+        for creator in creators {
+            match creator.join().unwrap() {
+                Ok(who) => winners.push(who),
+                Err(error) => {
+                    assert_eq!(error.kind, StoreErrorKind::AlreadyExists, "{error}");
+                    losers += 1;
+                }
+            }
+        }
+        assert_eq!((winners.len(), losers), (1, 3), "round {round}");
+        assert_eq!(store.read(&object).unwrap(), [winners[0]; 5000]);
+    }
+}
+
+#[test]
+fn a_local_directory_keeps_the_promises() {
+    let dir = temp_dir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(LocalStore::new(dir.path().join("deep/er/vault")));
+    keeps_its_promises(&store);
+}
+
+#[test]
+fn memory_keeps_the_promises() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    keeps_its_promises(&store);
+}
+
+#[test]
+fn a_wrapper_without_a_fault_keeps_the_promises() {
+    let fault = Fault::LostAcknowledgement;
+    let store: Arc<dyn Store> = Arc::new(FaultyStore::failing_once(
+        MemoryStore::new(),
+        u64::MAX,
+        fault,
+    ));
+    keeps_its_promises(&store);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_not_an_empty_one() {
+    let dir = temp_dir().unwrap();
+    let store = LocalStore::new(dir.path().join("not mounted"));
+    let error = store.list("snapshots").unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::NotFound);
+    assert!(error.to_string().contains("not mounted"), "{error}");
+}
+
+#[test]
+fn the_files_of_a_local_store_are_for_their_owner_only_and_read_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = temp_dir().unwrap();
+    let store = LocalStore::new(dir.path());
+    store.create(&key("keys/x"), b"secret").unwrap();
+    let mode = |path: &str| {
+        let metadata = std::fs::metadata(dir.path().join(path)).unwrap();
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!((mode("keys"), mode("keys/x")), (0o700, 0o400));
+}
+
+#[test]
+fn what_others_left_in_the_directory_is_no_object() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let dir = temp_dir().unwrap();
+    let store = LocalStore::new(dir.path());
+    store.create(&key("data/ab/x"), b"1").unwrap();
+    let odd = dir
+        .path()
+        .join("data")
+        .join(OsStr::from_bytes(b"not text \xff"));
+    std::fs::write(odd, b"").unwrap();
+    std::fs::create_dir(dir.path().join("data/cd")).unwrap();
+    assert_eq!(store.list("data").unwrap().len(), 1);
+}
