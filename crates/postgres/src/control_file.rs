@@ -123,8 +123,8 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes[at..at + 8].try_into().map_or(0, u64::from_ne_bytes)
 }
 
-/// The CRC of Castagnoli, bit by bit: a few hundred bytes once per backup need no table.
-fn crc32c(bytes: &[u8]) -> u32 {
+/// The CRC of Castagnoli, bit by bit: a few hundred bytes per backup need no table.
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     let shifted = |crc: u32| {
         if crc & 1 == 1 {
             crc >> 1 ^ 0x82F6_3B78

@@ -8,11 +8,13 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use common::{assert_same, builder, client, in_place, options, over_the_wire};
 use rekindle_postgres::{Mode, Timeline, identity, prepare_restored};
-use rekindle_testing::faults::flip_bit;
+use rekindle_testing::faults::{flip_bit, tree_digest};
 use rekindle_testing::hard::{self, Size};
 use rekindle_testing::load::{Writer, lost_rows};
 use rekindle_testing::postgres::{Existing, Major, Mode as Stop, Postgres, checksums_ok};
@@ -32,10 +34,7 @@ fn a_hard_database_comes_back_over_the_wire_from_any_directory() {
         let tree = over_the_wire(&options(&source)).unwrap();
         assert_eq!(tree.result.tablespaces.len(), 1, "{major}");
         assert!(tree.result.checksum_failures.is_empty());
-        assert!(
-            !tree.path().join("backup_manifest").exists(),
-            "it would not describe this tree"
-        );
+        tree.verify_manifest(&source);
         let mut restored = tree.start(&source);
         assert_same(&source, &restored);
         restored.stop(Stop::Fast).unwrap();
@@ -60,7 +59,7 @@ fn a_hard_database_comes_back_in_place_from_any_directory() {
 }
 
 #[test]
-fn without_tablespaces_the_manifest_verifies() {
+fn the_manifest_verifies_and_unlogged_tables_come_back_empty() {
     for major in Major::available() {
         let Some(source) = builder(major).start_or_skip() else {
             continue;
@@ -85,13 +84,13 @@ fn both_ways_yield_the_same_tree() {
     source.psql("create unlogged table fleeting (n int); insert into fleeting select generate_series(1, 1000)");
     source.psql("checkpoint");
     let names = |tree: &common::Tree| {
-        let files = rekindle_testing::faults::files_below(&tree.path()).unwrap();
-        let relative = files
-            .iter()
-            .map(|file| file.strip_prefix(tree.path()).unwrap().to_owned());
-        relative
-            .filter(|file| !file.starts_with("pg_wal"))
-            .collect::<std::collections::BTreeSet<_>>()
+        let entries = tree_digest(&tree.path()).unwrap().0;
+        let is_compared =
+            |path: &PathBuf| !path.starts_with("pg_wal") && path != Path::new("backup_manifest");
+        entries
+            .into_keys()
+            .filter(is_compared)
+            .collect::<BTreeSet<_>>()
     };
     let (wire, in_place) = (
         names(&over_the_wire(&options(&source)).unwrap()),
@@ -177,6 +176,9 @@ fn a_restored_server_with_tablespaces_can_be_backed_up_again_without_doubles() {
         };
         let first = over_the_wire(&options(&source)).unwrap();
         let restored = first.start(&source);
+        over_the_wire(&options(&restored))
+            .unwrap()
+            .verify_manifest(&source);
         // The sink refuses whatever comes twice.
         for again in [
             over_the_wire(&options(&restored)).unwrap(),
@@ -250,6 +252,7 @@ fn a_standby_is_backed_up_without_its_signal_file() {
         source.psql("checkpoint");
         let again = over_the_wire(&options(&standby)).unwrap();
         assert!(!again.path().join("standby.signal").exists());
+        again.verify_manifest(&source);
         assert_same(&source, &again.start(&source));
         let again = in_place(&standby, || {});
         assert_same(&source, &again.start(&source));

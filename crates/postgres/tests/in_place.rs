@@ -5,7 +5,7 @@
 mod common;
 
 use common::{builder, client, in_place, options};
-use rekindle_postgres::in_place::{NotInPlace, Session, StartError};
+use rekindle_postgres::in_place::{FileKind, NotInPlace, PlannedFile, Session, StartError};
 use rekindle_postgres::{Client, ConnectOptions, Error, Mode};
 use rekindle_testing::postgres::{Major, Postgres};
 
@@ -154,4 +154,33 @@ fn a_server_that_goes_away_during_the_backup_is_an_error_at_its_stop() {
         ),
         "{error:?}"
     );
+}
+
+#[test]
+fn pages_of_a_relation_beyond_1_gib_are_verified_by_their_own_numbers() {
+    let Some(server) = builder(Major::V15)
+        .conf("max_wal_size", "3GB")
+        .conf("autovacuum", "off")
+        .start_or_skip()
+    else {
+        return;
+    };
+    server.psql("create table big (filler text); alter table big alter filler set storage plain");
+    server.psql("insert into big select repeat('x', 7900) from generate_series(1, 131072 + 1000)");
+    server.psql("checkpoint");
+    let session = Session::start(client(&server), server.data_dir(), "test").unwrap();
+    let plan = session.plan().unwrap();
+    let is_second = |file: &&PlannedFile| {
+        file.kind
+            == FileKind::Relation {
+                first_block: 131_072,
+            }
+    };
+    let second = plan.files.iter().find(is_second).unwrap();
+    assert!(second.tree_path.ends_with(".1"), "{}", second.tree_path);
+    let content = std::fs::read(&second.source).unwrap();
+    let verifier = session.page_verifier().unwrap();
+    let whole = &content[..1000 * 8192];
+    assert_eq!(verifier.suspicious(131_072, whole), Vec::<u32>::new());
+    assert_eq!(verifier.suspicious(0, whole).len(), 1000);
 }

@@ -403,6 +403,34 @@ fn a_sink_that_fails_ends_the_backup_and_leaves_nothing_on_the_server() {
 }
 
 #[test]
+fn a_wal_sink_that_fails_ends_the_backup_too() {
+    let Some(server) = filled() else { return };
+    let (home, wal_home) = (temp_dir().unwrap(), temp_dir().unwrap());
+    std::fs::create_dir(wal_home.path().join("pg_wal")).unwrap();
+    let mut base = DirectorySink::new(home.path());
+    let inner = DirectorySink::new(wal_home.path());
+    let act = || Err(io::Error::from(io::ErrorKind::StorageFull));
+    let mut wal = Interrupting {
+        inner,
+        seen: 0,
+        after: 1,
+        act,
+    };
+    let error = wire::take(
+        &options(&server),
+        &BackupRequest::new("full"),
+        &mut base,
+        &mut wal,
+    )
+    .map(drop)
+    .unwrap_err();
+    assert!(
+        matches!(&error, BackupError::Sink(error) if error.kind() == io::ErrorKind::StorageFull),
+        "{error:?}"
+    );
+}
+
+#[test]
 fn a_slow_sink_does_not_lose_the_wal_stream() {
     let made = builder(Major::V15)
         .conf("wal_sender_timeout", "6s")

@@ -280,8 +280,6 @@ impl<'a, S: PgdataSink> Streams<'a, S> {
     fn data(&mut self, part: &mut Part, bytes: Bytes) -> Result<(), BackupError<S::Error>> {
         match part {
             Part::Archive(reader) => reader.feed(bytes, &mut self.tree),
-            // With tablespaces it is dropped later; then there is no need to keep it.
-            Part::Manifest if self.tree.differs_from_manifest => Ok(()),
             Part::Manifest => {
                 self.manifest.extend_from_slice(&bytes);
                 Ok(())
@@ -325,10 +323,7 @@ impl<'a, S: PgdataSink> Streams<'a, S> {
         let backup_label = self.tree.backup_label.take().filter(|_| is_complete);
         let backup_label = backup_label
             .ok_or_else(|| Error::protocol("the backup lacks an archive or its label"))?;
-        if !self.manifest.is_empty() && !self.tree.differs_from_manifest {
-            self.tree
-                .add_file("backup_manifest", std::mem::take(&mut self.manifest))?;
-        }
+        self.add_manifest()?;
         Ok(Taken {
             start,
             stop,
@@ -337,6 +332,19 @@ impl<'a, S: PgdataSink> Streams<'a, S> {
             tablespace_map: self.tree.tablespace_map.take(),
             checksum_failures,
         })
+    }
+
+    fn add_manifest(&mut self) -> Result<(), BackupError<S::Error>> {
+        if self.manifest.is_empty() {
+            return Ok(());
+        }
+        match self.tree.changes.apply(std::mem::take(&mut self.manifest)) {
+            Some(manifest) => self.tree.add_file("backup_manifest", manifest),
+            None => {
+                tracing::warn!("the server's manifest is not written as expected, and is left out");
+                Ok(())
+            }
+        }
     }
 
     /// Waits for the server's last word. Bad pages make it an error although everything was sent;

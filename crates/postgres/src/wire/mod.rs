@@ -3,6 +3,7 @@
 //! Start at [`take`].
 
 mod base_backup;
+mod manifest;
 mod progress;
 mod take;
 mod tar;
@@ -29,8 +30,8 @@ pub struct BackupRequest {
     pub fast_checkpoint: bool,
     /// Whether the server first adds up the sizes of all files, for progress in per cent.
     pub estimate_size: bool,
-    /// Whether to ask for a `backup_manifest` for `pg_verifybackup`. It becomes part of the tree
-    /// only where it describes it: not with tablespaces, whose place in the tree is another.
+    /// Whether to ask for a `backup_manifest`, with which `pg_verifybackup -n` verifies the restored
+    /// tree. It is changed where the tree differs from what the server sent.
     pub manifest: bool,
     /// Counts what arrives, for whoever wants to show it.
     pub progress: Option<Arc<Progress>>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::BackupError;
+use super::manifest::Changes;
 use super::tar::{Entries, Entry, Kind};
 use crate::error::Error;
 use crate::layout::{TABLESPACES_DIR, TablespaceMap, exclusion, tablespace_link_target};
@@ -79,8 +80,8 @@ pub(super) struct Tree<'a, S> {
     has_tablespaces_dir: bool,
     pub(super) backup_label: Option<String>,
     pub(super) tablespace_map: Option<String>,
-    /// Whether the tree differs from what the server's manifest lists.
-    pub(super) differs_from_manifest: bool,
+    /// In what the tree differs from what the server's manifest lists.
+    pub(super) changes: Changes,
 }
 
 impl<'a, S: PgdataSink> Tree<'a, S> {
@@ -93,7 +94,7 @@ impl<'a, S: PgdataSink> Tree<'a, S> {
             has_tablespaces_dir: false,
             backup_label: None,
             tablespace_map: None,
-            differs_from_manifest: false,
+            changes: Changes::default(),
         }
     }
 
@@ -102,10 +103,12 @@ impl<'a, S: PgdataSink> Tree<'a, S> {
     /// # Errors
     /// If one lies where the server cannot send it from.
     pub(super) fn expect_tablespaces(&mut self, announced: &[(u32, String)]) -> Result<(), Error> {
-        // The manifest knows them under pg_tblspc only, and calls what lies elsewhere surplus.
-        self.differs_from_manifest |= !announced.is_empty();
         for (oid, location) in announced {
             let is_within_base = is_within_base(*oid, location)?;
+            match is_within_base {
+                true => self.changes.within_base.insert(*oid),
+                false => self.changes.separate.insert(*oid),
+            };
             let origin = Origin {
                 is_within_base,
                 has_come: false,
@@ -187,9 +190,9 @@ impl<'a, S: PgdataSink> Tree<'a, S> {
         if is_kept || (exclusion(&path).is_none() && !self.is_sent_separately(&path)) {
             return Some(path);
         }
-        // The server leaves out the rest itself; pg_verifybackup does not look for signal files.
-        let is_signal = matches!(path.as_str(), "standby.signal" | "recovery.signal");
-        self.differs_from_manifest |= matches!(entry.kind, Kind::File { .. }) && !is_signal;
+        if let Kind::File { .. } = entry.kind {
+            self.changes.removed.insert(path);
+        }
         None
     }
 
@@ -287,6 +290,7 @@ impl<'a, S: PgdataSink> Tree<'a, S> {
         let text = match path {
             TABLESPACE_MAP => {
                 let map = rewritten_map(&text)?;
+                self.changes.tablespace_map = (map != text).then(|| map.clone());
                 self.tablespace_map = (!map.is_empty()).then(|| map.clone());
                 map
             }
@@ -441,7 +445,7 @@ mod tests {
                 header("pg_tblspc/", b'5', 0, ""),
             ],
         );
-        assert!(tree.differs_from_manifest);
+        assert!(tree.changes.separate.contains(&16384));
         assert_eq!(
             tree.tablespace_map.as_deref(),
             Some("16384 ../tablespaces/16384\n")

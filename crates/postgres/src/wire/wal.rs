@@ -102,9 +102,7 @@ impl WalConnection {
         let mut streaming = Streaming::begin(self, start, size, signals, pieces)?;
         while !streaming.is_complete() {
             if signals.is_over() {
-                return Err(Error::WalMissing {
-                    reason: "the backup was given up".to_owned(),
-                });
+                return Err(given_up());
             }
             streaming
                 .step()
@@ -251,6 +249,9 @@ impl<'a> Streaming<'a> {
             match self.pieces.send_timeout(piece, STATUS_INTERVAL) {
                 Ok(()) => return Ok(()),
                 Err(SendTimeoutError::Timeout(back)) => {
+                    if self.signals.is_over() {
+                        return Err(given_up());
+                    }
                     piece = back;
                     self.report_if_due()?;
                 }
@@ -345,6 +346,12 @@ pub(super) fn deliver<S: PgdataSink>(
         }
     }
     Ok(())
+}
+
+fn given_up() -> Error {
+    Error::WalMissing {
+        reason: "the backup was given up".to_owned(),
+    }
 }
 
 /// `undefined_file` here means a segment that was recycled before it was sent.
