@@ -1,1 +1,29 @@
-//! To be written.
+//! Recovery points: made, listed, compared, brought back.
+//!
+//! Start at [`backup`] and [`restore`]. A recovery point is one snapshot of a vault that holds all
+//! datasets of one run, and a [`Manifest`] that says what they are.
+//!
+//! Absent on purpose: how bytes are stored (the vault), how a service is captured (datasets), and
+//! every word that is printed.
+
+mod backup;
+mod database;
+mod doctor;
+mod error;
+mod manifest;
+mod point;
+mod restore;
+mod status;
+mod vault;
+
+pub use backup::{BackupOutcome, BackupRequest, PlannedDataset, backup, plan_backup};
+pub use database::{DatabaseRestoreOutcome, DatabaseRestoreRequest, restore_database};
+pub use doctor::{Finding, FindingLevel, doctor};
+pub use error::RecoveryError;
+pub use manifest::{DatasetEntry, Manifest};
+pub use point::{Level, PointDetail, PointList, PointSummary, diff_points, points, show_point};
+pub use restore::{
+    RestoreOutcome, RestorePlan, RestoreRequest, RestoredKind, plan_restore, restore,
+};
+pub use status::{RpoStatus, RtoStatus, ServiceStatus, Status, VaultStatus, status};
+pub use vault::{create_vault, open_vault};

@@ -73,6 +73,12 @@ impl PostgresCluster {
         &self.options
     }
 
+    /// Where the data directory is as seen from here, if the configuration says so.
+    #[must_use]
+    pub fn data_directory(&self) -> Option<&std::path::Path> {
+        self.data_directory.as_deref()
+    }
+
     /// Where the client tools are, if the configuration says so.
     #[must_use]
     pub fn bin_dir(&self) -> Option<&std::path::Path> {

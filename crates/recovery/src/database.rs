@@ -1,0 +1,262 @@
+//! Brings one database out of a logical backup into the running server, under a new name.
+
+use std::{
+    io::{self, Read},
+    time::{Duration, Instant},
+};
+
+use rekindle_datasets::{
+    DatasetRecord,
+    postgres::{DUMP, DumpedDatabase, PostgresCluster},
+};
+use rekindle_postgres::{
+    Client, Mode,
+    dump::{self, DumpError, TableCount, Tools},
+};
+use rekindle_stack::{self as stack, Stack};
+use rekindle_vault::{BlobKind, Id, Index, Node, Vault};
+
+use crate::{PointSummary, RecoveryError, backup::names, manifest::Manifest};
+
+/// Which database, and what it shall be called.
+pub struct DatabaseRestoreRequest<'a> {
+    /// The stack.
+    pub stack: &'a Stack,
+    /// An id, the beginning of one, or `latest`.
+    pub point: String,
+    /// The service whose server gets it, and whose backup it is out of.
+    pub service: String,
+    /// The database in the backup.
+    pub database: String,
+    /// Its new name, which must be free.
+    pub new_name: String,
+}
+
+/// A database that was brought back.
+#[derive(Clone, Debug)]
+pub struct DatabaseRestoreOutcome {
+    /// The point.
+    pub point: PointSummary,
+    /// Tables whose rows were counted and agree with the dump's own snapshot.
+    pub tables: usize,
+    /// Rows in them.
+    pub rows: u64,
+    /// Bytes of the dump.
+    pub bytes: u64,
+    /// From the first look at the vault to the last count.
+    pub took: Duration,
+    /// What a person does next.
+    pub next: Vec<String>,
+}
+
+/// Restores a database beside the others; nothing that exists is touched. The rows of every table
+/// are counted afterwards and compared with the counts taken in the dump's snapshot.
+///
+/// # Errors
+/// If the point has no such dump, the name is taken, or the server refuses. A database that was
+/// only half filled is dropped again.
+pub fn restore_database(
+    vault: &Vault,
+    request: &DatabaseRestoreRequest<'_>,
+) -> Result<DatabaseRestoreOutcome, RecoveryError> {
+    let clock = Instant::now();
+    let cluster = cluster(request)?;
+    let snapshot = vault.find_snapshot(&request.point)?;
+    let index = vault.load_index()?;
+    let manifest = Manifest::read(vault, &index, &snapshot)?;
+    let (path, dumped) = find_dump(request, snapshot.id, &manifest)?;
+    let node = vault
+        .find_node(&index, &snapshot, &path)?
+        .ok_or(RecoveryError::NoManifest {
+            point: snapshot.id,
+            source: None,
+        })?;
+    let failed = |source: DumpError| RecoveryError::RestoreDatabase {
+        database: request.database.clone(),
+        new_name: request.new_name.clone(),
+        source: Box::new(source),
+    };
+    let refused = |error| failed(DumpError::Postgres(error));
+    let major = Client::connect(cluster.options(), Mode::Sql)
+        .map_err(refused)?
+        .major();
+    // An archive is read by tools at least as new as those that wrote it.
+    let newest = major.max(tool_major(request, &manifest));
+    let tools = Tools::find(cluster.bin_dir(), newest).map_err(failed)?;
+    let options = dump::RestoreOptions {
+        like: Some(dumped.database.clone()),
+        ..dump::RestoreOptions::default()
+    };
+    let archive = BlobReader::new(vault, &index, &node);
+    dump::restore_database(
+        &tools,
+        cluster.options(),
+        &request.new_name,
+        archive,
+        &options,
+    )
+    .map_err(failed)?;
+    let counts = count_rows(&cluster, &request.new_name).map_err(refused)?;
+    compare(&request.new_name, &dumped.rows, &counts)?;
+    Ok(DatabaseRestoreOutcome {
+        point: PointSummary::of(&snapshot),
+        tables: counts.len(),
+        rows: counts.iter().map(|count| count.rows).sum(),
+        bytes: dumped.bytes,
+        took: clock.elapsed(),
+        next: vec![
+            format!("psql -d '{}'", request.new_name.replace('\'', "'\\''")),
+            "the original database was not touched".to_owned(),
+        ],
+    })
+}
+
+fn cluster(request: &DatabaseRestoreRequest<'_>) -> Result<PostgresCluster, RecoveryError> {
+    let unknown = || RecoveryError::UnknownService {
+        name: request.service.clone(),
+        known: names(request.stack),
+    };
+    let service = request
+        .stack
+        .service(&request.service)
+        .ok_or_else(unknown)?;
+    let settings = service.datasets.iter().find_map(|dataset| match dataset {
+        stack::Dataset::Postgres(settings) => Some(settings),
+        _ => None,
+    });
+    PostgresCluster::from_settings(settings.ok_or_else(unknown)?).map_err(|source| {
+        RecoveryError::Settings {
+            service: request.service.clone(),
+            source: Box::new(source),
+        }
+    })
+}
+
+fn find_dump<'a>(
+    request: &DatabaseRestoreRequest<'_>,
+    point: Id,
+    manifest: &'a Manifest,
+) -> Result<(String, &'a DumpedDatabase), RecoveryError> {
+    let entry = manifest.dataset(&request.service).ok_or_else(|| {
+        let (service, known) = (request.service.clone(), manifest.services());
+        RecoveryError::ServiceNotInPoint {
+            point,
+            service,
+            known,
+        }
+    })?;
+    let DatasetRecord::Postgres(record) = &entry.record;
+    let databases = record
+        .logical
+        .as_ref()
+        .map_or(&[][..], |logical| &logical.databases);
+    let found = databases
+        .iter()
+        .find(|dumped| dumped.database.name == request.database);
+    let dumped = found.ok_or_else(|| {
+        let names: Vec<_> = databases
+            .iter()
+            .map(|d| format!("`{}`", d.database.name))
+            .collect();
+        RecoveryError::DatabaseNotInPoint {
+            point,
+            service: request.service.clone(),
+            database: request.database.clone(),
+            known: if names.is_empty() {
+                "no dumps".to_owned()
+            } else {
+                names.join(", ")
+            },
+        }
+    })?;
+    Ok((format!("{}/{DUMP}/{}", entry.path, dumped.file), dumped))
+}
+
+fn tool_major(request: &DatabaseRestoreRequest<'_>, manifest: &Manifest) -> u32 {
+    let record = manifest
+        .dataset(&request.service)
+        .map(|entry| &entry.record);
+    let logical = record.and_then(|DatasetRecord::Postgres(record)| record.logical.as_ref());
+    logical.map_or(0, |logical| logical.tool_major)
+}
+
+fn count_rows(
+    cluster: &PostgresCluster,
+    database: &str,
+) -> Result<Vec<TableCount>, rekindle_postgres::Error> {
+    let password = cluster.options().password();
+    let options = cluster.options().clone().with_database(database);
+    let options = match password {
+        Some(password) => options.with_password(password.as_str()),
+        None => options,
+    };
+    dump::row_counts(&mut Client::connect(&options, Mode::Sql)?)
+}
+
+/// Every table of the dump must be there with as many rows.
+fn compare(
+    new_name: &str,
+    expected: &[TableCount],
+    found: &[TableCount],
+) -> Result<(), RecoveryError> {
+    let differs = |table: &&TableCount| !found.contains(table);
+    let differences: Vec<_> = expected
+        .iter()
+        .filter(differs)
+        .map(|wanted| {
+            let same = |t: &&TableCount| t.schema == wanted.schema && t.table == wanted.table;
+            let rows = found
+                .iter()
+                .find(same)
+                .map_or("none".to_owned(), |t| t.rows.to_string());
+            format!(
+                "{}.{} has {rows} of {} rows",
+                wanted.schema, wanted.table, wanted.rows
+            )
+        })
+        .collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let new_name = new_name.to_owned();
+    Err(RecoveryError::RowsDiffer {
+        new_name,
+        differences: differences.join(", "),
+    })
+}
+
+/// Reads a file out of the vault, blob by blob.
+struct BlobReader<'a> {
+    vault: &'a Vault,
+    index: &'a Index,
+    content: std::slice::Iter<'a, Id>,
+    blob: io::Cursor<Vec<u8>>,
+}
+
+impl<'a> BlobReader<'a> {
+    fn new(vault: &'a Vault, index: &'a Index, node: &'a Node) -> Self {
+        let content = node.content.as_deref().unwrap_or_default().iter();
+        Self {
+            vault,
+            index,
+            content,
+            blob: io::Cursor::default(),
+        }
+    }
+}
+
+impl Read for BlobReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.blob.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let Some(id) = self.content.next() else {
+                return Ok(0);
+            };
+            let blob = self.vault.read_blob(self.index, BlobKind::Data, id);
+            self.blob = io::Cursor::new(blob.map_err(io::Error::other)?);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Looks for what would make a backup or a restore fail, before it does.
+
+use rekindle_datasets::{dataset_of, dump_hint, postgres::PostgresCluster};
+use rekindle_postgres::{Client, Mode, ServerIdentity, dump::Tools, identity};
+use rekindle_stack::{self as stack, Stack};
+use serde::Serialize;
+
+use crate::{open_vault, status::chain};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FindingLevel {
+    /// As it should be.
+    Fine,
+    /// Works, and could be better.
+    Advice,
+    /// A backup or a restore would fail, or something is unprotected.
+    Problem,
+}
+
+/// Something that was looked at.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: FindingLevel,
+    /// What was looked at.
+    pub subject: String,
+    /// What was found.
+    pub text: String,
+    /// What to do about it.
+    pub fix: Option<String>,
+}
+
+/// Looks at the vault and at every service. Changes nothing.
+pub fn doctor(stack: &Stack) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    look_at_vault(stack, &mut findings);
+    for service in &stack.services {
+        look_at_service(service, &mut findings);
+    }
+    findings.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, level: FindingLevel, subject: &str, text: String, fix: Option<String>) {
+        self.0.push(Finding {
+            level,
+            subject: subject.to_owned(),
+            text,
+            fix,
+        });
+    }
+
+    fn fine(&mut self, subject: &str, text: impl Into<String>) {
+        self.add(FindingLevel::Fine, subject, text.into(), None);
+    }
+
+    fn advice(&mut self, subject: &str, text: impl Into<String>, fix: impl Into<String>) {
+        self.add(FindingLevel::Advice, subject, text.into(), Some(fix.into()));
+    }
+
+    fn problem(&mut self, subject: &str, text: impl Into<String>, fix: Option<String>) {
+        self.add(FindingLevel::Problem, subject, text.into(), fix);
+    }
+}
+
+fn look_at_vault(stack: &Stack, findings: &mut Findings) {
+    let subject = "vault";
+    let vault = match open_vault(&stack.vault) {
+        Ok(vault) => vault,
+        Err(error) => return findings.problem(subject, chain(&error), error.hint()),
+    };
+    match vault.readable_snapshots() {
+        Ok((snapshots, failed)) => {
+            let count = snapshots.len();
+            findings.fine(
+                subject,
+                format!("opens at {}; {count} recovery points", vault.location()),
+            );
+            for error in failed {
+                let fix = "`rekindle vault check --read-data` tells what is hit".to_owned();
+                findings.problem(subject, chain(&error), Some(fix));
+            }
+        }
+        Err(error) => findings.problem(subject, chain(&error), None),
+    }
+    look_at_locks(&vault, findings);
+    look_at_free_space(stack, findings);
+    if stack.vault.copies.is_empty() {
+        findings.advice(
+            subject,
+            "there is no second copy: a fire takes both the data and the vault",
+            "keep a copy elsewhere, for instance by `restic copy` or rsync of the vault",
+        );
+    }
+}
+
+fn look_at_locks(vault: &rekindle_vault::Vault, findings: &mut Findings) {
+    let host = rekindle_vault::Host::current();
+    let now = jiff::Timestamp::now();
+    match vault.locks() {
+        Ok(locks) => {
+            for (_, lock) in locks.iter().filter(|(_, lock)| lock.is_stale(&host, now)) {
+                findings.advice(
+                    "vault",
+                    format!(
+                        "a lock of process {} on {} is abandoned",
+                        lock.pid, lock.hostname
+                    ),
+                    "`rekindle vault unlock` removes it",
+                );
+            }
+        }
+        Err(error) => findings.problem("vault", chain(&error), None),
+    }
+}
+
+/// Less free space than this, and the next backups may fill the disk.
+const LITTLE_SPACE_BYTES: u64 = 1 << 30;
+
+fn look_at_free_space(stack: &Stack, findings: &mut Findings) {
+    let stack::VaultLocation::Local(path) = &stack.vault.at else {
+        return;
+    };
+    let Ok(stat) = rustix::fs::statvfs(path) else {
+        return;
+    };
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < LITTLE_SPACE_BYTES {
+        let mib = free >> 20;
+        findings.advice("vault", format!("its disk has {mib} MiB left"), "make room");
+    }
+}
+
+fn look_at_service(service: &stack::Service, findings: &mut Findings) {
+    let subject = service.name.as_str();
+    for dataset in &service.datasets {
+        if let stack::Dataset::Postgres(settings) = dataset {
+            match PostgresCluster::from_settings(settings) {
+                Ok(cluster) => look_at_postgres(subject, &cluster, findings),
+                Err(error) => findings.problem(subject, chain(&error), error.hint()),
+            }
+        } else if matches!(dataset_of(dataset), Ok(None)) {
+            findings.problem(
+                subject,
+                format!(
+                    "its {} dataset is not protected: this version cannot back it up",
+                    dataset.kind()
+                ),
+                Some("protect it by other means for now".to_owned()),
+            );
+        }
+    }
+}
+
+fn look_at_postgres(subject: &str, cluster: &PostgresCluster, findings: &mut Findings) {
+    let mut client = match Client::connect(cluster.options(), Mode::Sql) {
+        Ok(client) => client,
+        Err(error) => {
+            let hint = error.hint().map(str::to_owned);
+            return findings.problem(subject, chain(&error), hint);
+        }
+    };
+    match identity(&mut client) {
+        Ok(identity) => {
+            findings.fine(subject, format!("PostgreSQL {} answers", identity.version));
+            look_at_settings(subject, &identity, findings);
+        }
+        Err(error) => findings.problem(subject, chain(&error), error.hint().map(str::to_owned)),
+    }
+    if cluster.physical().is_some() {
+        look_at_physical(subject, cluster, &mut client, findings);
+    }
+    if cluster.logical().is_some() {
+        match Tools::find(cluster.bin_dir(), client.major()) {
+            Ok(tools) => findings.fine(
+                subject,
+                format!(
+                    "dumps by pg_dump {} in {}",
+                    tools.major(),
+                    tools.bin_dir().display()
+                ),
+            ),
+            Err(error) => findings.problem(subject, chain(&error), dump_hint(&error)),
+        }
+    }
+}
+
+fn look_at_settings(subject: &str, identity: &ServerIdentity, findings: &mut Findings) {
+    if !identity.data_checksums {
+        findings.advice(
+            subject,
+            "the cluster has no page checksums: a failing disk is not noticed",
+            "`pg_checksums --enable` turns them on while the server is stopped",
+        );
+    }
+}
+
+/// Tries what a base backup needs, up to the point where it would begin.
+fn look_at_physical(
+    subject: &str,
+    cluster: &PostgresCluster,
+    client: &mut Client,
+    findings: &mut Findings,
+) {
+    let wal_level = client.show("wal_level").unwrap_or_default();
+    if wal_level == "minimal" {
+        return findings.problem(
+            subject,
+            "wal_level is minimal: no base backup can be made",
+            Some("set wal_level = replica and restart the server".to_owned()),
+        );
+    }
+    match Client::connect(cluster.options(), Mode::Replication) {
+        Ok(_) => findings.fine(subject, "a replication connection is accepted"),
+        Err(error) if can_read_in_place(cluster, client) => findings.advice(
+            subject,
+            format!("in place works; over the wire would not: {}", chain(&error)),
+            error
+                .hint()
+                .unwrap_or("give the role REPLICATION")
+                .to_owned(),
+        ),
+        Err(error) => findings.problem(subject, chain(&error), error.hint().map(str::to_owned)),
+    }
+    if can_read_in_place(cluster, client) {
+        findings.fine(
+            subject,
+            "the data directory can be read: backups are taken in place",
+        );
+    }
+}
+
+fn can_read_in_place(cluster: &PostgresCluster, client: &mut Client) -> bool {
+    if cluster.physical() == Some(stack::CaptureMethod::Wire) {
+        return false;
+    }
+    let directory = cluster
+        .data_directory()
+        .map(ToOwned::to_owned)
+        .or_else(|| client.show("data_directory").ok().map(Into::into));
+    directory.is_some_and(|directory| std::fs::File::open(directory.join("PG_VERSION")).is_ok())
+}
+
+/// For the summary line: the worst of all findings.
+impl Finding {
+    /// Whether something would fail.
+    #[must_use]
+    pub fn is_problem(&self) -> bool {
+        self.level == FindingLevel::Problem
+    }
+}

@@ -1,0 +1,204 @@
+//! Why a recovery point was not made or not brought back.
+
+use rekindle_datasets::{CaptureError, dump_hint, vault_hint};
+use rekindle_postgres::{self as pg, dump::DumpError};
+use rekindle_stack::SecretError;
+use rekindle_vault::{BackupError, CopyError, Id, RestoreError, VaultError};
+
+/// Why a recovery point was not made or not brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// A vault that this version cannot reach.
+    #[error("the vault at {location} is not a local directory, and no other can be opened yet")]
+    UnsupportedLocation {
+        /// Where.
+        location: String,
+    },
+    /// The vault's password cannot be read.
+    #[error("read the vault's password")]
+    VaultPassword(#[source] SecretError),
+    /// The vault did not do as asked.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A service that the configuration does not have.
+    #[error("there is no service `{name}` in the configuration; it has {known}")]
+    UnknownService {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// Nothing to back up.
+    #[error("nothing to back up: {reason}")]
+    NothingToDo {
+        /// Why.
+        reason: String,
+    },
+    /// A dataset was not captured, so there is no recovery point.
+    #[error("back up `{service}`")]
+    Capture {
+        /// Whose.
+        service: String,
+        /// Why.
+        source: Box<CaptureError>,
+    },
+    /// The recovery point was not committed.
+    #[error("write the recovery point")]
+    Commit(#[from] BackupError),
+    /// A service that the recovery point does not have.
+    #[error("recovery point {} has nothing of a service `{service}`; it has {known}", point.short())]
+    ServiceNotInPoint {
+        /// The point.
+        point: Id,
+        /// What was asked for.
+        service: String,
+        /// What there is.
+        known: String,
+    },
+    /// The point was not written by this program, or its manifest is damaged.
+    #[error("recovery point {} has no readable manifest", point.short())]
+    NoManifest {
+        /// The point.
+        point: Id,
+        /// Why, where there is a reason.
+        source: Option<Box<VaultError>>,
+    },
+    /// A database that the recovery point has no dump of.
+    #[error("recovery point {} has no dump of database `{database}` of `{service}`; it has {known}", point.short())]
+    DatabaseNotInPoint {
+        /// The point.
+        point: Id,
+        /// Whose.
+        service: String,
+        /// What was asked for.
+        database: String,
+        /// What there is.
+        known: String,
+    },
+    /// The files were not restored.
+    #[error("restore recovery point {} to {to}", point.short())]
+    Restore {
+        /// The point.
+        point: Id,
+        /// Where to.
+        to: String,
+        /// Why.
+        source: Box<RestoreError>,
+    },
+    /// The files were restored, and the result is no data directory that a server would start on.
+    #[error("{to} was restored, and is not a data directory that starts")]
+    NotStartable {
+        /// Where.
+        to: String,
+        /// Why.
+        source: Box<pg::Error>,
+    },
+    /// A service's settings cannot be used.
+    #[error("use the settings of `{service}`")]
+    Settings {
+        /// Whose.
+        service: String,
+        /// Why.
+        source: Box<CaptureError>,
+    },
+    /// The server refused or went away.
+    #[error("restore database `{database}` as `{new_name}`")]
+    RestoreDatabase {
+        /// Which.
+        database: String,
+        /// Its new name.
+        new_name: String,
+        /// Why.
+        source: Box<DumpError>,
+    },
+    /// The dump could not be read out of the vault.
+    #[error("read the dump of `{database}` out of the vault")]
+    ReadDump {
+        /// Which.
+        database: String,
+        /// Why.
+        source: CopyError,
+    },
+    /// The restored database does not hold what the dump's own snapshot held.
+    #[error("database `{new_name}` was restored, and {differences}")]
+    RowsDiffer {
+        /// Its name.
+        new_name: String,
+        /// Where it differs.
+        differences: String,
+    },
+}
+
+impl RecoveryError {
+    /// What to do next, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Vault(error) => match error {
+                VaultError::NoSnapshot { .. } | VaultError::AmbiguousSnapshot { .. } => {
+                    Some("`rekindle points` lists them".to_owned())
+                }
+                VaultError::NoSuchPath { .. } => {
+                    Some("`rekindle points show POINT` tells what is in it".to_owned())
+                }
+                VaultError::VaultExists { .. } => Some(
+                    "it is kept as it is; `rekindle vault stats` tells what is in it".to_owned(),
+                ),
+                error => vault_hint(error),
+            },
+            Self::Capture { source, .. } | Self::Settings { source, .. } => source.hint(),
+            Self::Commit(BackupError::Vault(error)) => vault_hint(error),
+            Self::RestoreDatabase { source, .. } => dump_hint(source),
+            Self::VaultPassword(_) => Some(
+                "`vault.password_file` names a file with the vault's password; without it nothing \
+                 can be read"
+                    .to_owned(),
+            ),
+            Self::UnknownService { .. } => Some("`rekindle config show` lists the services".into()),
+            Self::ServiceNotInPoint { .. } | Self::DatabaseNotInPoint { .. } => {
+                Some("`rekindle points` lists what each point holds".to_owned())
+            }
+            Self::NoManifest { .. } => Some(
+                "restore its files as they lie, without --service; or `rekindle vault check`"
+                    .into(),
+            ),
+            Self::Restore { source, .. } => restore_hint(source),
+            _ => None,
+        }
+    }
+
+    /// Whether data that is stored turned out not to be restorable.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Vault(error) => error.is_damage_or_missing(),
+            Self::Restore { source, .. } => match &**source {
+                RestoreError::Incomplete { .. } => true,
+                RestoreError::Vault(error) => error.is_damage_or_missing(),
+                _ => false,
+            },
+            Self::NotStartable { .. } | Self::NoManifest { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+fn restore_hint(error: &RestoreError) -> Option<String> {
+    Some(match error {
+        RestoreError::TargetNotEmpty { .. } => {
+            "name an empty or new directory; nothing was touched".to_owned()
+        }
+        RestoreError::TargetBusy { .. } => "wait for it, or name another directory".to_owned(),
+        RestoreError::NoSpace { .. } => "name a directory on a larger disk".to_owned(),
+        RestoreError::Incomplete { .. } => {
+            "`rekindle vault check --read-data` tells which recovery points are whole; restore one \
+             of those"
+                .to_owned()
+        }
+        RestoreError::Vault(error) => return vault_hint(error),
+        RestoreError::Target { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            "the target's disk is full: make room and run the same command again".to_owned()
+        }
+        _ => return None,
+    })
+}
