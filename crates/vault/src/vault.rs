@@ -161,6 +161,20 @@ impl Vault {
         lock::remove_stale(&*self.store, &self.key, &self.host)
     }
 
+    /// Removes the locks of this very process, for a program that ends by a signal. What it was
+    /// doing can no longer commit: [`Lock::ensure_held`] fails from now on.
+    ///
+    /// # Errors
+    /// As the store failed.
+    pub fn release_own_locks(&self) -> Result<(), VaultError> {
+        for (id, info) in self.locks()? {
+            if info.hostname == self.host.name && info.pid == self.host.pid {
+                self.store.delete(&ObjectKey::of(FileKind::Lock, &id))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The key files, without their secrets.
     ///
     /// # Errors
