@@ -60,3 +60,36 @@ pub trait PgdataSink {
     /// Ends the capture.
     fn end_file(&mut self) -> Result<(), Self::Error>;
 }
+
+/// Hands over a small file as a whole.
+pub(crate) fn put_file<S: PgdataSink>(
+    sink: &mut S,
+    path: &str,
+    content: Vec<u8>,
+    meta: &EntryMeta,
+) -> Result<(), S::Error> {
+    sink.begin_file(path, content.len() as u64, meta)?;
+    if !content.is_empty() {
+        sink.data(content.into())?;
+    }
+    sink.end_file()
+}
+
+/// What a directory carries that we make ourselves.
+pub(crate) fn private_directory() -> EntryMeta {
+    EntryMeta {
+        mode: 0o700,
+        ..private_file()
+    }
+}
+
+/// What a file carries that we make ourselves.
+pub(crate) fn private_file() -> EntryMeta {
+    let now = jiff::Timestamp::now().as_second();
+    EntryMeta {
+        mode: 0o600,
+        mtime: now,
+        uid: 0,
+        gid: 0,
+    }
+}

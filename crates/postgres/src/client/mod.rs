@@ -5,7 +5,9 @@
 
 mod auth;
 mod connection;
+mod quote;
 mod rows;
+mod secure;
 mod stream;
 mod tls;
 
@@ -16,6 +18,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use postgres_protocol::message::frontend;
 
+pub use quote::{quote_identifier, quote_literal};
 pub use rows::{Row, Rows};
 
 pub(crate) use connection::{Fields, Frame, tag};
@@ -23,6 +26,7 @@ pub(crate) use connection::{Fields, Frame, tag};
 use crate::error::{Doing, Error, ServerError};
 use crate::options::{ConnectOptions, SslMode};
 use connection::Connection;
+use secure::{may_retry_without_tls, secured};
 use stream::Stream;
 
 /// The oldest and the newest major version this crate knows how to talk to.
@@ -341,63 +345,6 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Adds TLS to a fresh stream, as far as `sslmode` and the server want it.
-fn secured(stream: Stream, options: &ConnectOptions) -> Result<Stream, Error> {
-    let wanted = options.ssl_mode != SslMode::Disable && !stream.is_unix();
-    let Stream::Tcp(mut tcp) = stream else {
-        return Ok(stream);
-    };
-    if !wanted {
-        return Ok(Stream::Tcp(tcp));
-    }
-    match ask_for_tls(&mut tcp, options)? {
-        b'S' => Ok(Stream::Tls(Box::new(tls::handshake(options, tcp)?))),
-        b'N' if options.ssl_mode == SslMode::Prefer => Ok(Stream::Tcp(tcp)),
-        b'N' => Err(Error::TlsNotOffered {
-            address: options.address(),
-            mode: options.ssl_mode,
-        }),
-        b'E' => Err(Error::NotAvailable {
-            source: Box::new(ServerError {
-                message: "the server could not begin a session".into(),
-                ..ServerError::default()
-            }),
-        }),
-        _ => Err(Error::protocol(
-            "no answer to the question for TLS; is this a PostgreSQL server?",
-        )),
-    }
-}
-
-/// Reads exactly one byte, so that nothing sent before the handshake can pass for encrypted.
-fn ask_for_tls(tcp: &mut std::net::TcpStream, options: &ConnectOptions) -> Result<u8, Error> {
-    use std::io::{Read, Write};
-    let lost = |source| Error::ConnectionLost { source };
-    let mut buffer = BytesMut::new();
-    frontend::ssl_request(&mut buffer);
-    tcp.set_read_timeout(Some(options.connect_timeout))
-        .map_err(lost)?;
-    tcp.write_all(&buffer).map_err(lost)?;
-    let mut answer = [0];
-    tcp.read_exact(&mut answer)
-        .map_err(|error| match stream::is_timeout(&error) {
-            true => Error::TimedOut {
-                waited: options.connect_timeout,
-            },
-            false => lost(error),
-        })?;
-    Ok(answer[0])
-}
-
-fn may_retry_without_tls(options: &ConnectOptions, error: &Error) -> bool {
-    let refused = match error.root() {
-        Error::Tls { .. } => true,
-        Error::LoginRefused { source, .. } => source.sqlstate == "28000",
-        _ => false,
-    };
-    refused && options.ssl_mode == SslMode::Prefer && matches!(options.host, crate::Host::Tcp(_))
-}
-
 /// Reads an ErrorResponse or NoticeResponse.
 fn server_error(body: &[u8]) -> Result<ServerError, Error> {
     let mut fields = Fields(body);
@@ -437,30 +384,9 @@ pub(crate) fn copy_data(body: &[u8]) -> Bytes {
     message.into()
 }
 
-/// Quotes text as an SQL string constant. Safe with `standard_conforming_strings` on or off.
-pub fn quote_literal(text: &str) -> String {
-    let doubled = text.replace('\'', "''");
-    match text.contains('\\') {
-        true => format!("E'{}'", doubled.replace('\\', "\\\\")),
-        false => format!("'{doubled}'"),
-    }
-}
-
-/// Quotes text as an SQL identifier.
-pub fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quotes_cannot_be_escaped_from() {
-        assert_eq!(quote_literal("it's"), "'it''s'");
-        assert_eq!(quote_literal("\\'; drop"), "E'\\\\''; drop'");
-        assert_eq!(quote_identifier("we\"ird na'me"), "\"we\"\"ird na'me\"");
-    }
 
     #[test]
     fn a_refusal_of_the_server_is_read_field_by_field() {

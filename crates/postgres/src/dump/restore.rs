@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::process::Stdio;
+use std::time::Duration;
 
 use super::running::Running;
 use super::{DatabaseInfo, DumpError, Tools};
@@ -10,6 +11,9 @@ use crate::error::Error;
 use crate::options::ConnectOptions;
 
 const DUPLICATE_DATABASE: &str = "42P04";
+
+/// Making and dropping a database waits for checkpoints, which take long on a busy server.
+const CHECKPOINT_WAIT: Duration = Duration::from_secs(2 * 3600);
 
 /// How a database is brought back.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +72,7 @@ impl CreatedDatabase {
                 name: name.to_owned(),
             });
         }
-        match client.query(&creation(name, like)) {
+        match client.query_within(&creation(name, like), CHECKPOINT_WAIT) {
             Ok(_) => Ok(Self {
                 client,
                 name: name.to_owned(),
@@ -106,7 +110,7 @@ impl Drop for CreatedDatabase {
             "DROP DATABASE {} WITH (FORCE)",
             quote_identifier(&self.name)
         );
-        if let Err(error) = self.client.query(&sql) {
+        if let Err(error) = self.client.query_within(&sql, CHECKPOINT_WAIT) {
             tracing::error!(database = %self.name, %error, "the half-restored database could not be dropped");
         }
     }

@@ -8,6 +8,7 @@ mod page;
 mod plan;
 mod session;
 mod wal;
+mod walk;
 
 pub use page::{PageVerdict, PageVerifier};
 pub use plan::{FileKind, Plan, PlannedDirectory, PlannedFile, PlannedSymlink};

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::PageVerifier;
-use super::plan::{self, Plan};
+use super::plan::Plan;
 use super::wal::{self, WalFile};
+use super::walk;
 use crate::client::{Client, quote_literal};
 use crate::control_file::ControlFile;
 use crate::error::{Doing, Error};
 use crate::identity::{ServerIdentity, identity};
-use crate::layout::{BackupLabel, Lsn};
-use crate::wire::tree::rewritten_map;
+use crate::layout::{BackupLabel, Lsn, TablespaceMap};
 use crate::wire::wal::slot_name;
 use crate::wire::{BackupResult, Tablespace};
 
@@ -133,7 +133,7 @@ impl Session {
     /// # Errors
     /// If something that must be there cannot be read.
     pub fn plan(&self) -> Result<Plan, Error> {
-        plan::plan(&self.pgdata, &self.tablespace_dir, self.identity.block_size)
+        walk::plan(&self.pgdata, &self.tablespace_dir, self.identity.block_size)
             .doing(|| format!("walk the data directory {}", self.pgdata.display()))
     }
 
@@ -163,7 +163,7 @@ impl Session {
     pub fn stop(&mut self, tablespaces: Vec<Tablespace>) -> Result<BackupResult, Error> {
         let (stop_lsn, backup_label, map) = self.end().doing(|| "end backup mode".to_owned())?;
         let label = BackupLabel::parse(&backup_label)?;
-        let tablespace_map = rewritten_map(&map)?;
+        let tablespace_map = TablespaceMap::parse(&map)?.within_tree().to_text();
         let segments =
             self.identity
                 .wal_segment_size

@@ -57,6 +57,12 @@ impl TablespaceMap {
         }
     }
 
+    /// The map that belongs into the tree of a backup: the same tablespaces, at their places there.
+    #[must_use]
+    pub fn within_tree(&self) -> Self {
+        Self::relative(self.entries.iter().map(|entry| entry.oid))
+    }
+
     /// The text as PostgreSQL reads it.
     pub fn to_text(&self) -> String {
         self.entries

@@ -3,11 +3,13 @@
 //! Start at [`take`].
 
 mod base_backup;
+mod checksum;
 mod manifest;
+mod origin;
 mod progress;
 mod take;
 mod tar;
-pub(crate) mod tree;
+mod tree;
 pub(crate) mod wal;
 
 use std::sync::Arc;

@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use super::BackupError;
 use super::manifest::Changes;
+use super::origin::{Origin, is_within_base, tablespace_of};
 use super::tar::{Entries, Entry, Kind};
 use crate::error::Error;
 use crate::layout::{TABLESPACES_DIR, TablespaceMap, exclusion, tablespace_link_target};
-use crate::sink::{EntryMeta, PgdataSink};
+use crate::sink::{EntryMeta, PgdataSink, private_directory, private_file, put_file};
 
 /// Label and map are a few hundred bytes; a server that sends more is not sane.
 const MAX_SMALL_FILE: u64 = 16 << 20;
@@ -25,38 +26,6 @@ const LINKS_DIR: &str = "pg_tblspc";
 pub(super) enum Archive {
     Base,
     Tablespace(u32),
-}
-
-/// How a tablespace reaches us.
-struct Origin {
-    /// With the base archive, because it lies within PGDATA and the server does not know it.
-    is_within_base: bool,
-    has_come: bool,
-    bytes: u64,
-}
-
-/// A server restored from such a tree has relative links. The server takes their targets for
-/// relative to PGDATA and not, as the system does, to `pg_tblspc`; it finds nothing there, sends an
-/// empty archive without a word, and sends the files as any other directory of PGDATA.
-fn is_within_base(oid: u32, location: &str) -> Result<bool, Error> {
-    if location.starts_with('/') || location == format!("pg_tblspc/{oid}") {
-        return Ok(false);
-    }
-    match location == tablespace_link_target(oid) {
-        true => Ok(true),
-        false => Err(Error::Damaged {
-            what: format!("the link of tablespace {oid}"),
-            reason: format!(
-                "a server cannot send a tablespace at the relative location `{location}`"
-            ),
-        }),
-    }
-}
-
-/// Whose tablespace a path of the tree belongs to.
-fn tablespace_of(path: &str) -> Option<u32> {
-    let inside = path.strip_prefix(TABLESPACES_DIR)?.strip_prefix('/')?;
-    inside.split('/').next()?.parse().ok()
 }
 
 /// Where the bytes of the present file go.
@@ -289,7 +258,10 @@ impl<'a, S: PgdataSink> Tree<'a, S> {
             .map_err(|_| Error::protocol(format!("`{path}` is not UTF-8")))?;
         let text = match path {
             TABLESPACE_MAP => {
-                let map = rewritten_map(&text)?;
+                let map = TablespaceMap::parse(&text)
+                    .map_err(Error::from)?
+                    .within_tree()
+                    .to_text();
                 self.changes.tablespace_map = (map != text).then(|| map.clone());
                 self.tablespace_map = (!map.is_empty()).then(|| map.clone());
                 map
@@ -339,42 +311,6 @@ impl<S: PgdataSink> Entries for Tree<'_, S> {
                 content,
             } => self.finish_held(&path, meta, content),
         }
-    }
-}
-
-/// The same tablespaces, lying within the tree.
-pub(crate) fn rewritten_map(text: &str) -> Result<String, Error> {
-    let map = TablespaceMap::parse(text)?;
-    Ok(TablespaceMap::relative(map.entries.iter().map(|entry| entry.oid)).to_text())
-}
-
-pub(crate) fn put_file<S: PgdataSink>(
-    sink: &mut S,
-    path: &str,
-    content: Vec<u8>,
-    meta: &EntryMeta,
-) -> Result<(), S::Error> {
-    sink.begin_file(path, content.len() as u64, meta)?;
-    if !content.is_empty() {
-        sink.data(content.into())?;
-    }
-    sink.end_file()
-}
-
-pub(crate) fn private_directory() -> EntryMeta {
-    EntryMeta {
-        mode: 0o700,
-        ..private_file()
-    }
-}
-
-pub(crate) fn private_file() -> EntryMeta {
-    let now = jiff::Timestamp::now().as_second();
-    EntryMeta {
-        mode: 0o600,
-        mtime: now,
-        uid: 0,
-        gid: 0,
     }
 }
 

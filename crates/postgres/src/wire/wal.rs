@@ -10,8 +10,7 @@ use super::base_backup::Place;
 use crate::client::{Client, Fields, Frame, copy_data, tag, unexpected};
 use crate::error::{Doing, Error};
 use crate::layout::{Lsn, SegmentName, SegmentSize, Timeline};
-use crate::sink::PgdataSink;
-use crate::wire::tree::{private_file, put_file};
+use crate::sink::{PgdataSink, private_file, put_file};
 
 /// How often the server hears from us; it gives up after `wal_sender_timeout`, 60 s by default.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
