@@ -3,7 +3,7 @@
 use rekindle_datasets::{CaptureError, dump_hint, vault_hint};
 use rekindle_postgres::{self as pg, dump::DumpError};
 use rekindle_stack::SecretError;
-use rekindle_vault::{BackupError, CopyError, Id, RestoreError, VaultError};
+use rekindle_vault::{BackupError, Id, RestoreError, VaultError};
 
 /// Why a recovery point was not made or not brought back.
 #[derive(Debug, thiserror::Error)]
@@ -110,14 +110,6 @@ pub enum RecoveryError {
         new_name: String,
         /// Why.
         source: Box<DumpError>,
-    },
-    /// The dump could not be read out of the vault.
-    #[error("read the dump of `{database}` out of the vault")]
-    ReadDump {
-        /// Which.
-        database: String,
-        /// Why.
-        source: CopyError,
     },
     /// The restored database does not hold what the dump's own snapshot held.
     #[error("database `{new_name}` was restored, and {differences}")]
