@@ -169,24 +169,39 @@ pub(crate) fn load(store: &dyn Store) -> Result<(Keys, Vec<VaultError>), VaultEr
     Ok((keys, damaged))
 }
 
-/// The master key by the first key file that the password opens.
-pub(crate) fn open(store: &dyn Store, password: &Password) -> Result<(Id, Key), VaultError> {
+/// The master key by the first key file that the password opens and whose key fits; by the first
+/// that it opens, if none fits. Two creations at once leave keys of which only one fits.
+pub(crate) fn open(
+    store: &dyn Store,
+    password: &Password,
+    fits: impl Fn(&Key) -> bool,
+) -> Result<(Id, Key), VaultError> {
     let (keys, mut damaged) = load(store)?;
+    let mut opened = keys
+        .iter()
+        .filter_map(|(id, key)| Some((*id, key.open(password)?)));
+    if let Some(first) = opened.next() {
+        let found = if fits(&first.1) {
+            None
+        } else {
+            opened.find(|(_, master)| fits(master))
+        };
+        return Ok(found.unwrap_or(first));
+    }
+    // A damaged one may be the one that the password is for.
+    if let Some(error) = damaged.pop() {
+        return Err(error);
+    }
+    let location = store.location();
     if keys.is_empty() {
-        return Err(damaged.pop().unwrap_or(VaultError::NoVault {
-            location: store.location(),
-        }));
-    }
-    for (id, key) in &keys {
-        if let Some(master) = key.open(password) {
-            return Ok((*id, master));
-        }
-    }
-    for error in &damaged {
-        tracing::warn!(error = %error, "a key file could not be tried");
+        return Err(VaultError::Damaged {
+            kind: FileKind::Key,
+            name: format!("of {location}"),
+            reason: "there is none, so no password opens the vault".to_owned(),
+        });
     }
     Err(VaultError::WrongPassword {
-        location: store.location(),
+        location,
         keys: keys.len(),
     })
 }
@@ -231,12 +246,33 @@ mod tests {
         let master = Key::random().unwrap();
         let host = Host::current();
         let id = add(&store, &master, &Password::new("right"), &host).unwrap();
-        assert_eq!(open(&store, &Password::new("right")).unwrap().0, id);
-        let error = open(&store, &Password::new("wrong")).unwrap_err();
+        let try_one = |text: &str| open(&store, &Password::new(text), |_| true);
+        assert_eq!(try_one("right").unwrap().0, id);
+        let error = try_one("wrong").unwrap_err();
         assert!(
             matches!(error, VaultError::WrongPassword { keys: 1, .. }),
             "{error}"
         );
+    }
+
+    #[test]
+    fn of_two_keys_of_one_password_the_one_that_fits_is_taken() {
+        let store = MemoryStore::new();
+        let (host, password) = (Host::current(), Password::new("same"));
+        let ids: Vec<_> = (0..3)
+            .map(|_| add(&store, &Key::random().unwrap(), &password, &host).unwrap())
+            .collect();
+        for id in ids {
+            let master = |id: Id| {
+                let (keys, _) = load(&store).unwrap();
+                let (_, key) = keys.into_iter().find(|(other, _)| *other == id).unwrap();
+                key.open(&password).unwrap()
+            };
+            let sealed = master(id).seal(b"config").unwrap();
+            let fits = |key: &Key| key.open_in_place(&mut sealed.clone()).is_ok();
+            assert_eq!(open(&store, &password, fits).unwrap().0, id);
+        }
+        assert!(open(&store, &password, |_| false).is_ok());
     }
 
     #[test]

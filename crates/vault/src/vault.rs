@@ -53,7 +53,8 @@ impl Vault {
     /// Makes a new vault in an empty place.
     ///
     /// # Errors
-    /// [`VaultError::VaultExists`] if there is one, or anything that looks like a part of one.
+    /// [`VaultError::VaultExists`] if there is one; [`VaultError::Damaged`] if there is one that
+    /// lost its configuration, because new keys would bury what can still be saved.
     pub fn create(store: Arc<dyn Store>, password: &Password) -> Result<Self, VaultError> {
         let host = Host::current();
         let location = store.location();
@@ -62,8 +63,18 @@ impl Vault {
             Err(error) if error.kind == crate::store::StoreErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
-        let key = Key::random()?;
-        let key_id = keyfile::add(&*store, &key, password, &host)?;
+        if holds_data(&*store)? {
+            return Err(config_is_gone(location));
+        }
+        // A creation that was cut short left a key. Another one of the same password beside it
+        // would make readers try the wrong one.
+        let (key_id, key) = match keyfile::open(&*store, password, |_| true) {
+            Ok(left_behind) => left_behind,
+            Err(_) => {
+                let key = Key::random()?;
+                (keyfile::add(&*store, &key, password, &host)?, key)
+            }
+        };
         let config = Config {
             version: FORMAT_VERSION,
             id: Id::random()?.to_string(),
@@ -90,11 +101,16 @@ impl Vault {
         let location = store.location();
         let mut sealed = match store.read(&ObjectKey::config()) {
             Err(error) if error.kind == crate::store::StoreErrorKind::NotFound => {
-                return Err(VaultError::NoVault { location });
+                // What cannot be listed either is no vault that anybody could open.
+                return Err(match holds_data(&*store) {
+                    Ok(true) => config_is_gone(location),
+                    _ => VaultError::NoVault { location },
+                });
             }
             other => other?,
         };
-        let (key_id, key) = keyfile::open(&*store, password)?;
+        let fits = |key: &Key| key.open_in_place(&mut sealed.clone()).is_ok();
+        let (key_id, key) = keyfile::open(&*store, password, fits)?;
         let damaged = |reason: String| VaultError::Damaged {
             kind: FileKind::Config,
             name: format!("of {location}"),
@@ -401,6 +417,28 @@ pub enum CopyError {
     /// The reader did not take it.
     #[error("write the content out")]
     Write(#[source] std::io::Error),
+}
+
+/// Whether there are files of a vault that only its keys can read.
+fn holds_data(store: &dyn Store) -> Result<bool, VaultError> {
+    for kind in [FileKind::Snapshot, FileKind::Index, FileKind::Pack] {
+        match store.list(kind.folder()) {
+            Ok(listed) if listed.is_empty() => {}
+            Ok(_) => return Ok(true),
+            // The place itself is not there yet.
+            Err(error) if error.kind == crate::store::StoreErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+fn config_is_gone(location: String) -> VaultError {
+    VaultError::Damaged {
+        kind: FileKind::Config,
+        name: format!("of {location}"),
+        reason: "it is gone, and other files of a vault are there".to_owned(),
+    }
 }
 
 /// Opens, decompresses and verifies a blob that was read as `sealed`.
