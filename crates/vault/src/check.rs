@@ -84,6 +84,18 @@ impl CheckReport {
         });
     }
 
+    /// Files that could not be read, because they are damaged. A store that only failed to answer
+    /// says nothing about what it holds.
+    fn losses(&mut self, failed: Vec<VaultError>) -> Result<(), VaultError> {
+        for error in failed {
+            if !error.is_damage_or_missing() {
+                return Err(error);
+            }
+            self.loss(error.in_full());
+        }
+        Ok(())
+    }
+
     fn oddity(&mut self, text: impl ToString) {
         self.problems.push(Problem {
             text: text.to_string(),
@@ -106,9 +118,7 @@ impl Vault {
         let _lock = self.lock_for_reading()?;
         let mut report = CheckReport::default();
         let (index, failed) = self.load_index_files()?;
-        for error in failed {
-            report.loss(&error);
-        }
+        report.losses(failed)?;
         let mut bad = BadBlobs::default();
         let packs = self.check_packs(&index, &mut report, &mut bad)?;
         if thoroughness == Thoroughness::AllData {
@@ -136,14 +146,10 @@ impl Vault {
         report.blobs = index.len();
         let mut packs = index.by_pack();
         packs.retain(|(id, blobs)| {
-            let needed = blobs
-                .iter()
-                .map(|b| u64::from(b.offset) + u64::from(b.length))
-                .max();
+            let needed = pack::least_bytes(blobs);
             match sizes.remove(id) {
                 None => report.loss(format!("pack {id} is gone")),
-                Some(size) if size < needed.unwrap_or(0) => {
-                    let needed = needed.unwrap_or(0);
+                Some(size) if size < needed => {
                     report.loss(format!(
                         "pack {id} is cut: {size} bytes of at least {needed}"
                     ));
@@ -264,9 +270,7 @@ impl Vault {
         report: &mut CheckReport,
     ) -> Result<(), VaultError> {
         let (snapshots, failed) = self.readable_snapshots()?;
-        for error in failed {
-            report.loss(&error);
-        }
+        report.losses(failed)?;
         report.snapshots = snapshots.len();
         let mut walk = Walk {
             vault: self,

@@ -114,6 +114,14 @@ impl VaultError {
         Self::damaged(kind, name, error)
     }
 
+    /// With its cause, for a report that keeps texts and no errors.
+    pub(crate) fn in_full(&self) -> String {
+        match self {
+            Self::Store(error) => format!("{error}: {}", error.source),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether an object was asked for that is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

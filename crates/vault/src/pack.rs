@@ -97,6 +97,17 @@ impl PackBuilder {
 const SHORT_ENTRY_BYTES: usize = 1 + 4 + 32;
 const LONG_ENTRY_BYTES: usize = SHORT_ENTRY_BYTES + 4;
 
+/// How long a pack with these blobs and their header is at least; it may hold others too.
+pub(crate) fn least_bytes(blobs: &[PackedBlob]) -> u64 {
+    let end = |blob: &PackedBlob| u64::from(blob.offset) + u64::from(blob.length);
+    let entry = |blob: &PackedBlob| match blob.uncompressed_length {
+        Some(_) => LONG_ENTRY_BYTES,
+        None => SHORT_ENTRY_BYTES,
+    };
+    let header = blobs.iter().map(entry).sum::<usize>() + OVERHEAD_BYTES + size_of::<u32>();
+    blobs.iter().map(end).max().unwrap_or(0) + header as u64
+}
+
 fn write_entry(blob: &PackedBlob, header: &mut Vec<u8>) {
     let kind = match blob.kind {
         BlobKind::Data => 0,
@@ -194,6 +205,7 @@ mod tests {
         assert_eq!(read, pack.blobs);
         assert_eq!(read[1].offset, read[0].length);
         assert_eq!((read[0].plain_length(), read[1].plain_length()), (3, 9));
+        assert_eq!(least_bytes(&read), pack.bytes.len() as u64);
     }
 
     #[test]

@@ -92,10 +92,8 @@ fn we_go_on_where_restic_stopped() {
     let ours = back_up(&vault, &source, None).unwrap();
     common::assert_restores(&vault, &ours, &state, &place.path("ours"));
     let summary = ours.stored.summary.as_ref().unwrap();
-    assert!(
-        summary.data_added < 20 << 20,
-        "small files are known already: {summary:?}"
-    );
+    // Short files are one chunk each, whoever cuts; long ones we cut elsewhere.
+    assert!(summary.data_blobs < 20, "{summary:?}");
     restic.check(true).unwrap();
     restic_backup(&restic, &source, &["--force"]);
     restic.run(["prune", "--repack-uncompressed"]).unwrap();
@@ -192,6 +190,7 @@ fn our_parent_may_be_a_snapshot_of_restic() {
     let ours = back_up(&vault, &source, Some(parent)).unwrap();
     let summary = ours.stored.summary.as_ref().unwrap();
     assert!(summary.files_unmodified >= 100, "{summary:?}");
-    assert_eq!(summary.files_changed, 1, "{summary:?}");
+    // The one of the year 2100 too: its time cannot tell whether it changed.
+    assert_eq!(summary.files_changed, 2, "{summary:?}");
     common::assert_restores(&vault, &ours, &state, &place.path("target"));
 }

@@ -55,7 +55,7 @@ use crate::{
 pub struct BackupOptions {
     /// How hard to compress.
     pub compression: Compression,
-    /// Worker threads; as many as there are cores if `None`.
+    /// Worker threads, at least one; as many as there are cores if `None`.
     pub threads: Option<usize>,
     /// A pack is stored when it has so many bytes.
     pub pack_bytes: usize,
@@ -119,7 +119,8 @@ impl Vault {
         let threads = options
             .threads
             .or_else(|| thread::available_parallelism().ok().map(Into::into))
-            .unwrap_or(2);
+            .unwrap_or(2)
+            .max(1);
         let (packer, uploads) = Packer::start(
             self.clone(),
             Arc::clone(&index),

@@ -20,7 +20,7 @@ use std::{
 pub use metadata::Ownership;
 
 use crate::{
-    durable, error::VaultError, lock::LockMode, path::TreePath, progress::Progress,
+    durable, error::VaultError, index::Index, lock::LockMode, path::TreePath, progress::Progress,
     snapshot::Snapshot, vault::Vault,
 };
 use files::Files;
@@ -34,7 +34,7 @@ pub struct RestoreOptions {
     /// Files that get their names only when everything else is durable, relative to the restored
     /// part: what makes a restored directory usable, so that half a one cannot pass for whole.
     pub last: Vec<TreePath>,
-    /// Threads; as many as there are cores if `None`.
+    /// Threads, at least one; as many as there are cores if `None`.
     pub threads: Option<usize>,
     /// Watched by whoever shows progress.
     pub progress: Arc<Progress>,
@@ -148,6 +148,21 @@ fn first_damages(damages: &[FileDamage]) -> String {
 }
 
 impl RestoreError {
+    /// With a part of the index lost, that is why a blob is in no index.
+    fn because_of(self, lost: &[VaultError]) -> Self {
+        match (self, lost.first()) {
+            (
+                Self::Vault(VaultError::MissingBlob { .. }),
+                Some(VaultError::Damaged { kind, name, reason }),
+            ) => Self::Vault(VaultError::Damaged {
+                kind: *kind,
+                name: name.clone(),
+                reason: reason.clone(),
+            }),
+            (other, _) => other,
+        }
+    }
+
     fn target(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Target {
@@ -176,21 +191,23 @@ impl Vault {
     ) -> Result<RestoreReport, RestoreError> {
         let started = Instant::now();
         let _lock = self.lock_for_reading()?;
-        let index = self.load_index()?;
-        let plan = Plan::make(self, &index, snapshot, path, &options.last)?;
+        let (index, lost) = self.load_what_is_left_of_the_index()?;
+        let plan = Plan::make(self, &index, snapshot, path, &options.last)
+            .map_err(|error| error.because_of(&lost))?;
         options.progress.expect_bytes(plan.bytes());
         let target = Target::prepare(directory, snapshot, plan.needed_bytes())?;
         plan.make_directories(target.directory())?;
         let files = Files::new(target.directory(), &plan, options);
-        let mut damages = plan.damages().to_vec();
+        let mut damages = plan.damages(&lost);
         damages.extend(transfer::run(self, &plan, &files, options)?);
-        if !damages.is_empty() {
-            return Err(RestoreError::Incomplete { damages });
-        }
         let left_out = plan.make_others(target.directory(), options.ownership)?;
+        plan.make_hard_links(target.directory(), &mut damages)?;
         plan.finish_directories(target.directory(), options.ownership)?;
         durable::sync_file_system(target.directory())
             .map_err(RestoreError::target("make durable", target.directory()))?;
+        if !damages.is_empty() {
+            return Err(RestoreError::Incomplete { damages });
+        }
         plan.name_last_files(target.directory())?;
         target.finish(plan.root(), options.ownership)?;
         Ok(RestoreReport {
@@ -200,6 +217,19 @@ impl Vault {
             took: started.elapsed(),
             left_out,
         })
+    }
+
+    /// The index without its damaged files, and what is wrong with those: what the others list can
+    /// be restored all the same.
+    fn load_what_is_left_of_the_index(&self) -> Result<(Index, Vec<VaultError>), VaultError> {
+        let (index, failed) = self.load_index_files()?;
+        let (lost, mut failed): (Vec<_>, Vec<_>) = failed
+            .into_iter()
+            .partition(VaultError::is_damage_or_missing);
+        for error in &lost {
+            tracing::warn!(error = error.in_full(), "restoring without an index file");
+        }
+        failed.pop().map_or(Ok((index, lost)), Err)
     }
 
     /// A shared lock, or none where the vault cannot be written to: on the worst day the vault may

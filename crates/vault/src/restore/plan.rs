@@ -106,9 +106,15 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What is known already not to be whole.
-    pub fn damages(&self) -> &[FileDamage] {
-        &self.damages
+    /// What is known already not to be whole; if a part of the index is lost, because of that.
+    pub fn damages(&self, lost_index_files: &[VaultError]) -> Vec<FileDamage> {
+        let mut damages = self.damages.clone();
+        if let Some(lost) = lost_index_files.first() {
+            for damage in &mut damages {
+                damage.reason = format!("{} ({})", damage.reason, lost.in_full());
+            }
+        }
+        damages
     }
 
     /// Bytes of all files.
@@ -169,12 +175,36 @@ impl Plan {
                 Err(error) => return Err(RestoreError::target("make", &path)(error)),
             }
         }
+        Ok(left_out)
+    }
+
+    /// Second names of files. Those of a file that is not whole are not made, but told.
+    pub fn make_hard_links(
+        &self,
+        target: &Path,
+        damages: &mut Vec<FileDamage>,
+    ) -> Result<(), RestoreError> {
+        let reasons: HashMap<PathBuf, String> = damages
+            .iter()
+            .map(|damage| (damage.path.clone(), damage.reason.clone()))
+            .collect();
         for (name, file) in &self.hard_links {
+            let first = &self.files[*file as usize].path;
+            if let Some(reason) = reasons.get(first) {
+                damages.push(FileDamage {
+                    path: name.clone(),
+                    reason: reason.clone(),
+                });
+                continue;
+            }
+            let mut first = target.join(first);
+            if self.is_last(*file) {
+                first = unfinished_name(&first);
+            }
             let path = target.join(name);
-            let first = target.join(&self.files[*file as usize].path);
             fs::hard_link(&first, &path).map_err(RestoreError::target("link", &path))?;
         }
-        Ok(left_out)
+        Ok(())
     }
 
     /// Owners, modes and times of directories, innermost first: writing into a directory changes
@@ -324,7 +354,7 @@ impl Planner<'_> {
     fn damage(&mut self, path: PathBuf, error: &VaultError) {
         self.plan.damages.push(FileDamage {
             path,
-            reason: error.to_string(),
+            reason: error.in_full(),
         });
     }
 

@@ -95,13 +95,17 @@ impl Target {
 
     /// Says that the directory is whole.
     pub fn finish(self, root: Option<&Node>, ownership: Ownership) -> Result<(), RestoreError> {
+        let failed = || RestoreError::target("set owner, mode and times of", &self.directory);
+        // Root may remove the mark whatever the mode is, and then a process killed after that
+        // leaves nothing undone but a time.
+        let is_root = rustix::process::geteuid().is_root();
+        if let Some(node) = root.filter(|_| is_root) {
+            metadata::apply(&self.directory, node, ownership).map_err(failed())?;
+        }
         self.unmark()?;
         drop(self.mark);
         if let Some(node) = root {
-            metadata::apply(&self.directory, node, ownership).map_err(RestoreError::target(
-                "set owner, mode and times of",
-                &self.directory,
-            ))?;
+            metadata::apply(&self.directory, node, ownership).map_err(failed())?;
         }
         durable::sync_folder(&self.directory)
             .map_err(RestoreError::target("make durable", &self.directory))

@@ -72,7 +72,8 @@ pub(super) fn run(
     let threads = options
         .threads
         .or_else(|| thread::available_parallelism().ok().map(Into::into))
-        .unwrap_or(2);
+        .unwrap_or(2)
+        .max(1);
     let (finished, to_sync) = unbounded();
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
@@ -190,8 +191,7 @@ impl Transfer<'_> {
                 Ok(()) => self.place(same, bytes, plain, finished)?,
                 Err(error) => {
                     let error = VaultError::from(error);
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    self.damage(same, &cause.unwrap_or_else(|| error.to_string()));
+                    self.damage(same, &error.in_full());
                 }
             }
         }
