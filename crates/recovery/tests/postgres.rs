@@ -6,7 +6,7 @@
     reason = "helpers of tests may panic, and need not survive a power cut"
 )]
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use rekindle_datasets::{DatasetRecord, postgres::PhysicalMethod};
 use rekindle_recovery::{
@@ -105,6 +105,23 @@ fn assert_comes_back(source: &Postgres, directory: &Path) {
     checksums_ok(source.bin_dir(), directory).unwrap();
 }
 
+/// A server cannot start on a directory, or read a file, that is root's because root restored it.
+fn assert_belongs_to_the_server(directory: &Path) {
+    let owner = fs::metadata(directory.join("PG_VERSION")).unwrap().uid();
+    let mut unseen = vec![directory.to_owned()];
+    while let Some(path) = unseen.pop() {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        assert_eq!(metadata.uid(), owner, "{}", path.display());
+        if metadata.is_dir() {
+            unseen.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        }
+    }
+}
+
 #[test]
 fn a_hard_cluster_comes_back_by_both_ways_from_our_restore_and_from_stock_restic() {
     for major in Major::available() {
@@ -136,6 +153,7 @@ fn a_hard_cluster_comes_back_by_both_ways_from_our_restore_and_from_stock_restic
                 major: major.number(),
             };
             assert_eq!(restored.kind, wanted);
+            assert_belongs_to_the_server(&ours);
             assert_comes_back(&server, &ours);
 
             let restic = setting.restic();
