@@ -3,6 +3,8 @@
 //! `engine init VAULT`, `engine backup VAULT DIR [pages]`, `engine restore VAULT DIR`,
 //! `engine check VAULT`. The password is `bench`.
 
+#![allow(clippy::print_stderr, reason = "an example talks to whoever runs it")]
+
 use std::{
     env,
     error::Error,

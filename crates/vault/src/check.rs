@@ -15,13 +15,14 @@ use crate::{
     blob::BlobKind,
     error::VaultError,
     id::Id,
-    index::{Index, Location},
+    index::Index,
+    opener::Opener,
     pack::{self, PackedBlob},
     path::TreePath,
     progress::Progress,
     store::{FileKind, ObjectKey},
     tree::{NodeKind, Tree},
-    vault::{Vault, open_blob},
+    vault::Vault,
 };
 
 /// How thoroughly to check.
@@ -186,9 +187,9 @@ impl Vault {
         let threads = thread::available_parallelism().map_or(2, Into::into);
         let panicked = thread::scope(|scope| {
             let work = || {
-                let mut plain = Vec::new();
+                let mut opener = Opener::default();
                 while let Some((id, blobs)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = self.read_pack(id, blobs, &mut plain, progress);
+                    let outcome = self.read_pack(id, blobs, &mut opener, progress);
                     lock(&outcomes).push(outcome);
                 }
             };
@@ -214,7 +215,7 @@ impl Vault {
         &self,
         id: &Id,
         blobs: &[PackedBlob],
-        plain: &mut Vec<u8>,
+        opener: &mut Opener,
         progress: &Progress,
     ) -> Result<PackOutcome, VaultError> {
         let mut outcome = PackOutcome::default();
@@ -237,28 +238,30 @@ impl Vault {
                 .push(format!("pack {id} is damaged: its hash is not its name"));
         }
         match pack::read_header(&bytes, id, &self.key) {
-            Ok(header) if blobs.iter().all(|blob| header.contains(blob)) => {}
-            Ok(_) => outcome
-                .problems
-                .push(format!("pack {id} does not hold what the index says")),
+            Ok(header) => {
+                let header: HashSet<_> = header.into_iter().collect();
+                if !blobs.iter().all(|blob| header.contains(blob)) {
+                    outcome
+                        .problems
+                        .push(format!("pack {id} does not hold what the index says"));
+                }
+            }
             Err(error) => outcome.problems.push(error.to_string()),
         }
-        for blob in blobs {
-            let start = blob.offset as usize;
-            let location = Location {
-                pack: *id,
-                blob: *blob,
-            };
-            let opened = match bytes.get_mut(start..start + blob.length as usize) {
-                Some(sealed) => open_blob(&self.key, &location, sealed, plain),
-                None => Err(VaultError::damaged(FileKind::Pack, id, "it is cut")),
-            };
-            if let Err(error) = opened {
-                outcome.problems.push(error.to_string());
-                outcome.bad.push(*blob);
-            }
-            progress.did_bytes(u64::from(blob.length));
-        }
+        opener.open_each(
+            &self.key,
+            id,
+            (0, &mut bytes),
+            blobs.iter().copied(),
+            |at, opened| {
+                if let Err(error) = opened {
+                    outcome.problems.push(error.to_string());
+                    outcome.bad.push(blobs[at]);
+                }
+                progress.did_bytes(u64::from(blobs[at].length));
+                Ok::<_, VaultError>(())
+            },
+        )?;
         Ok(outcome)
     }
 

@@ -24,6 +24,7 @@ mod id;
 mod index;
 mod keyfile;
 mod lock;
+mod opener;
 mod pack;
 mod path;
 mod polynomial;

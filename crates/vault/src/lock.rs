@@ -5,9 +5,10 @@
 //! "Locks"; the times are those of restic itself.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -23,7 +24,7 @@ use crate::{
     error::VaultError,
     host::Host,
     id::Id,
-    store::{FileKind, ObjectKey, Store},
+    store::{FileKind, ObjectKey, Store, StoreErrorKind},
     unpacked,
 };
 
@@ -34,6 +35,15 @@ const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
 /// Between writing an exclusive lock and looking for others: on stores whose listings lag, a shared
 /// one taken at the same moment shows itself within this time.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// The locks that this process holds. One in the vault that names this process and is not among
+/// them was left by an earlier process of the same number (in a container every service is number
+/// 1), or by us when the store did not take its removal.
+static HELD: Mutex<BTreeSet<Id>> = Mutex::new(BTreeSet::new());
+
+fn held() -> MutexGuard<'static, BTreeSet<Id>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Whether others may work at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,8 +174,7 @@ impl Lock {
         mode: LockMode,
     ) -> Result<Self, VaultError> {
         refuse_conflicts(&*store, &key, &host, mode, None)?;
-        let info = LockInfo::new(&host, mode);
-        let id = unpacked::save(&*store, &key, FileKind::Lock, &info)?;
+        let id = write(&*store, &key, &LockInfo::new(&host, mode))?;
         let shared = Arc::new(Shared {
             store,
             key,
@@ -206,7 +215,7 @@ impl Lock {
         let key = ObjectKey::of(FileKind::Lock, &self.shared.current());
         match self.shared.store.read(&key) {
             Ok(_) => Ok(()),
-            Err(error) if error.kind == crate::store::StoreErrorKind::NotFound => {
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
                 Err(lost("somebody removed it"))
             }
             Err(error) => Err(error.into()),
@@ -236,22 +245,17 @@ impl Lock {
 
 impl Shared {
     fn current(&self) -> Id {
-        *self
-            .current
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a younger lock, then removes the old one, so that there is always one.
     fn refresh(&self) -> Result<(), VaultError> {
         let info = LockInfo::new(&self.host, self.mode);
-        let new = unpacked::save(&*self.store, &self.key, FileKind::Lock, &info)?;
-        let mut current = self
-            .current
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let new = write(&*self.store, &self.key, &info)?;
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *current, new);
         drop(current);
+        held().remove(&old);
         Ok(self.store.delete(&ObjectKey::of(FileKind::Lock, &old))?)
     }
 }
@@ -264,10 +268,44 @@ impl Drop for Lock {
         {
             tracing::warn!("the thread that renews the lock had failed");
         }
-        let key = ObjectKey::of(FileKind::Lock, &self.shared.current());
-        if let Err(error) = self.shared.store.delete(&key) {
+        let id = self.shared.current();
+        held().remove(&id);
+        if let Err(error) = self
+            .shared
+            .store
+            .delete(&ObjectKey::of(FileKind::Lock, &id))
+        {
             tracing::warn!(%error, "our lock could not be removed; it becomes stale in 30 minutes");
         }
+    }
+}
+
+/// Writes a lock. One that may lie in the store although it was not acknowledged is removed again.
+fn write(store: &dyn Store, key: &Key, info: &LockInfo) -> Result<Id, VaultError> {
+    let (id, sealed) = unpacked::seal(key, FileKind::Lock, &serde_json::to_vec(info)?)?;
+    let object = ObjectKey::of(FileKind::Lock, &id);
+    // Before it can be seen: another thread of ours must not take it for abandoned.
+    held().insert(id);
+    store.create(&object, &sealed).inspect_err(|_| {
+        held().remove(&id);
+        if let Err(error) = store.delete(&object) {
+            tracing::debug!(%error, "no lock was left behind, or it cannot be removed");
+        }
+    })?;
+    Ok(id)
+}
+
+/// Whether the process behind a lock is gone: it is of this machine and dead, or would be us.
+fn is_abandoned(id: &Id, owner: &LockInfo, host: &Host) -> bool {
+    let would_be_ours = owner.hostname == host.name && owner.pid == host.pid;
+    owner.is_of_dead_process(host) || (would_be_ours && !held().contains(id))
+}
+
+/// Removes a lock that somebody else may be removing too.
+fn remove(store: &dyn Store, id: &Id) -> Result<(), VaultError> {
+    match store.delete(&ObjectKey::of(FileKind::Lock, id)) {
+        Err(error) if error.kind != StoreErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
     }
 }
 
@@ -303,9 +341,9 @@ fn refuse_conflicts(
         if Some(id) == own || !conflicts {
             continue;
         }
-        if owner.is_of_dead_process(host) {
+        if is_abandoned(&id, &owner, host) {
+            remove(store, &id)?;
             tracing::warn!(lock = %id.short(), pid = owner.pid, "removed the lock of a dead process");
-            store.delete(&ObjectKey::of(FileKind::Lock, &id))?;
             continue;
         }
         let is_stale = owner.is_stale(host, Timestamp::now());
@@ -326,9 +364,10 @@ pub(crate) fn remove_stale(
     host: &Host,
 ) -> Result<Vec<(Id, LockInfo)>, VaultError> {
     let mut stale = list(store, key)?;
-    stale.retain(|(_, info)| info.is_stale(host, Timestamp::now()));
+    stale
+        .retain(|(id, info)| info.is_stale(host, Timestamp::now()) || is_abandoned(id, info, host));
     for (id, _) in &stale {
-        store.delete(&ObjectKey::of(FileKind::Lock, id))?;
+        remove(store, id)?;
     }
     Ok(stale)
 }
@@ -397,6 +436,31 @@ mod tests {
         };
         leave(&*store, &key, &dead, LockMode::Exclusive);
         Lock::take(Arc::clone(&store), key.clone(), host, LockMode::Shared).unwrap();
+    }
+
+    #[test]
+    fn a_lock_of_our_own_number_that_nobody_here_holds_is_not_in_the_way() {
+        let (store, key, host) = setting();
+        leave(&*store, &key, &host, LockMode::Exclusive);
+        let take = |mode| Lock::take(Arc::clone(&store), key.clone(), host.clone(), mode);
+        let held = take(LockMode::Shared).unwrap();
+        assert_eq!(list(&*store, &key).unwrap().len(), 1);
+        take(LockMode::Exclusive)
+            .err()
+            .expect("one that is held is in the way");
+        drop(held);
+        take(LockMode::Exclusive).unwrap();
+    }
+
+    #[test]
+    fn a_lock_whose_acknowledgement_is_lost_is_removed_again() {
+        use crate::store::{Fault, FaultyStore};
+        let (inner, key, host) = setting();
+        let fault = Fault::LostAcknowledgement;
+        let store = FaultyStore::failing_once(Arc::clone(&inner), 1, fault);
+        let taken = Lock::take(Arc::new(store), key.clone(), host, LockMode::Exclusive);
+        assert!(taken.is_err());
+        assert!(list(&*inner, &key).unwrap().is_empty());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Where one blob lies in a pack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PackedBlob {
     /// SHA-256 of the plain bytes.
     pub id: Id,

@@ -33,13 +33,18 @@ pub(crate) fn save_bytes(
     kind: FileKind,
     json: &[u8],
 ) -> Result<Id, VaultError> {
+    let (id, sealed) = seal(key, kind, json)?;
+    store.create(&ObjectKey::of(kind, &id), &sealed)?;
+    Ok(id)
+}
+
+/// Makes a file of JSON text, to be written under the name that is returned.
+pub(crate) fn seal(key: &Key, kind: FileKind, json: &[u8]) -> Result<(Id, Vec<u8>), VaultError> {
     let sealed = match kind {
         FileKind::Config => key.seal(json)?,
         _ => key.seal(&compressed(json)?)?,
     };
-    let id = Id::of(&sealed);
-    store.create(&ObjectKey::of(kind, &id), &sealed)?;
-    Ok(id)
+    Ok((Id::of(&sealed), sealed))
 }
 
 /// Reads a value; its bytes must have the hash that is their name.

@@ -5,14 +5,15 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    blob::{self, BlobKind},
+    blob::BlobKind,
     crypto::Key,
     error::VaultError,
     host::Host,
     id::Id,
-    index::{Index, Location, StoredIndex},
+    index::{Index, StoredIndex},
     keyfile::{self, KeyInfo, Password},
     lock::{self, Lock, LockInfo, LockMode},
+    opener::Opener,
     snapshot::{Snapshot, StoredSnapshot},
     store::{FileKind, ObjectKey, Store},
     tree::{Node, NodeKind, Tree},
@@ -338,9 +339,7 @@ impl Vault {
         let pack = ObjectKey::of(FileKind::Pack, &location.pack);
         self.store
             .read_range(&pack, u64::from(location.blob.offset), &mut sealed)?;
-        let mut plain = Vec::new();
-        open_blob(&self.key, &location, &mut sealed, &mut plain)?;
-        Ok(plain)
+        Opener::default().into_opened(&self.key, &location.pack, &location.blob, &mut sealed)
     }
 
     /// Reads a tree.
@@ -439,38 +438,4 @@ fn config_is_gone(location: String) -> VaultError {
         name: format!("of {location}"),
         reason: "it is gone, and other files of a vault are there".to_owned(),
     }
-}
-
-/// Opens, decompresses and verifies a blob that was read as `sealed`.
-pub(crate) fn open_blob(
-    key: &Key,
-    location: &Location,
-    sealed: &mut [u8],
-    plain: &mut Vec<u8>,
-) -> Result<(), VaultError> {
-    let Location { pack, blob: place } = location;
-    let blob_damaged = |reason: String| {
-        let reason = format!(
-            "blob {} at byte {}: {reason}",
-            place.id.short(),
-            place.offset
-        );
-        VaultError::damaged(FileKind::Pack, pack, reason)
-    };
-    let body = key
-        .open_in_place(sealed)
-        .map_err(|error| blob_damaged(error.to_string()))?;
-    match place.uncompressed_length {
-        Some(length) => blob::decompress(body, length as usize, plain).map_err(&blob_damaged)?,
-        None => {
-            plain.clear();
-            plain.extend_from_slice(body);
-        }
-    }
-    if Id::of(plain) != place.id {
-        return Err(blob_damaged(
-            "its content does not have the hash that is its name".into(),
-        ));
-    }
-    Ok(())
 }

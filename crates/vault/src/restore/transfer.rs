@@ -20,10 +20,10 @@ use super::{
 };
 use crate::{
     error::VaultError,
-    index::Location,
+    opener::Opener,
     progress::Progress,
     store::{FileKind, ObjectKey},
-    vault::{Vault, open_blob},
+    vault::Vault,
 };
 
 /// Bytes of a pack that are read at once…
@@ -39,7 +39,7 @@ struct Transfer<'a> {
     plan: &'a Plan,
     files: &'a Files<'a>,
     ranges: Vec<Range<usize>>,
-    next: AtomicUsize,
+    parts: Parts,
     is_over: AtomicBool,
     error: Mutex<Option<RestoreError>>,
     damages: Mutex<BTreeMap<u32, String>>,
@@ -58,28 +58,29 @@ pub(super) fn run(
             files.make_empty(number as u32)?;
         }
     }
-    let transfer = Transfer {
-        vault,
-        plan,
-        files,
-        ranges: ranges(&plan.pieces),
-        next: AtomicUsize::new(0),
-        is_over: AtomicBool::new(false),
-        error: Mutex::default(),
-        damages: Mutex::default(),
-        progress: &options.progress,
-    };
     let threads = options
         .threads
         .or_else(|| thread::available_parallelism().ok().map(Into::into))
         .unwrap_or(2)
         .max(1);
+    let ranges = ranges(&plan.pieces);
+    let transfer = Transfer {
+        vault,
+        plan,
+        files,
+        parts: Parts::new(ranges.len(), threads),
+        ranges,
+        is_over: AtomicBool::new(false),
+        error: Mutex::default(),
+        damages: Mutex::default(),
+        progress: &options.progress,
+    };
     let (finished, to_sync) = unbounded();
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                let finished = finished.clone();
-                scope.spawn(|| transfer.work(finished))
+            .map(|part| {
+                let (transfer, finished) = (&transfer, finished.clone());
+                scope.spawn(move || transfer.work(part, finished))
             })
             .collect();
         drop(finished);
@@ -101,14 +102,14 @@ pub(super) fn run(
 }
 
 impl Transfer<'_> {
-    fn work(&self, finished: Sender<Arc<File>>) {
-        let (mut sealed, mut plain) = (Vec::new(), Vec::new());
+    fn work(&self, part: usize, finished: Sender<Arc<File>>) {
+        let (mut sealed, mut opener) = (Vec::new(), Opener::default());
         while !self.is_over.load(Ordering::Relaxed) {
-            let Some(range) = self.ranges.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
+            let Some(range) = self.parts.next(part) else {
                 return;
             };
-            let pieces = &self.plan.pieces[range.clone()];
-            if let Err(error) = self.bring(pieces, &mut sealed, &mut plain, &finished) {
+            let pieces = &self.plan.pieces[self.ranges[range].clone()];
+            if let Err(error) = self.bring(pieces, &mut sealed, &mut opener, &finished) {
                 self.fail(error);
             }
         }
@@ -140,7 +141,7 @@ impl Transfer<'_> {
         &self,
         pieces: &[Piece],
         sealed: &mut Vec<u8>,
-        plain: &mut Vec<u8>,
+        opener: &mut Opener,
         finished: &Sender<Arc<File>>,
     ) -> Result<(), RestoreError> {
         let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else {
@@ -157,15 +158,15 @@ impl Transfer<'_> {
                 .store
                 .read_range(&key, u64::from(first.offset), &mut sealed[..length])
         {
-            return self.bring_one_by_one(pieces, error.into(), sealed, plain, finished);
+            return self.bring_one_by_one(pieces, error.into(), sealed, opener, finished);
         }
         self.progress.moved_stored(length as u64);
-        for same in pieces.chunk_by(|a, b| a.offset == b.offset) {
-            let start = (same[0].offset - first.offset) as usize;
-            let bytes = &mut sealed[start..start + same[0].length as usize];
-            self.place(same, bytes, plain, finished)?;
-        }
-        Ok(())
+        let blobs: Vec<_> = pieces.chunk_by(|a, b| a.offset == b.offset).collect();
+        let bytes = (first.offset, &mut sealed[..length]);
+        let places = blobs.iter().map(|same| same[0].blob());
+        opener.open_each(&self.vault.key, &pack, bytes, places, |at, opened| {
+            self.place(blobs[at], opened, finished)
+        })
     }
 
     /// After a range could not be read: a cut pack may still give its first blobs.
@@ -174,7 +175,7 @@ impl Transfer<'_> {
         pieces: &[Piece],
         error: VaultError,
         sealed: &mut [u8],
-        plain: &mut Vec<u8>,
+        opener: &mut Opener,
         finished: &Sender<Arc<File>>,
     ) -> Result<(), RestoreError> {
         if !error.is_damage_or_missing() {
@@ -188,7 +189,11 @@ impl Transfer<'_> {
                 .store
                 .read_range(&key, u64::from(same[0].offset), bytes)
             {
-                Ok(()) => self.place(same, bytes, plain, finished)?,
+                Ok(()) => {
+                    let pack = &self.plan.packs[same[0].pack as usize];
+                    let opened = opener.open(&self.vault.key, pack, &same[0].blob(), bytes);
+                    self.place(same, opened, finished)?;
+                }
                 Err(error) => {
                     let error = VaultError::from(error);
                     self.damage(same, &error.in_full());
@@ -198,23 +203,20 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Opens a blob and writes it to all its places.
+    /// Writes an opened blob to all its places.
     fn place(
         &self,
         places: &[Piece],
-        sealed: &mut [u8],
-        plain: &mut Vec<u8>,
+        opened: Result<&[u8], VaultError>,
         finished: &Sender<Arc<File>>,
     ) -> Result<(), RestoreError> {
-        let pack = self.plan.packs[places[0].pack as usize];
-        let location = Location {
-            pack,
-            blob: places[0].blob(),
+        let plain = match opened {
+            Ok(plain) => plain,
+            Err(error) => {
+                self.damage(places, &error.to_string());
+                return Ok(());
+            }
         };
-        if let Err(error) = open_blob(&self.vault.key, &location, sealed, plain) {
-            self.damage(places, &error.to_string());
-            return Ok(());
-        }
         let is_hole = is_zero(plain);
         for place in places {
             let done = if is_hole {
@@ -242,6 +244,34 @@ impl Transfer<'_> {
                 .entry(place.file)
                 .or_insert_with(|| reason.to_owned());
         }
+    }
+}
+
+/// Which thread reads which ranges: each its own consecutive part, so that threads rarely write to
+/// the same file, whose lock they would wait for; then what others have left.
+struct Parts {
+    next: Vec<AtomicUsize>,
+    ends: Vec<usize>,
+}
+
+impl Parts {
+    fn new(ranges: usize, threads: usize) -> Self {
+        let start = |part: usize| ranges * part / threads;
+        Self {
+            next: (0..threads)
+                .map(|part| AtomicUsize::new(start(part)))
+                .collect(),
+            ends: (0..threads).map(|part| start(part + 1)).collect(),
+        }
+    }
+
+    fn next(&self, part: usize) -> Option<usize> {
+        let count = self.next.len();
+        (0..count).find_map(|shift| {
+            let part = (part + shift) % count;
+            let at = self.next[part].fetch_add(1, Ordering::Relaxed);
+            (at < self.ends[part]).then_some(at)
+        })
     }
 }
 
@@ -279,4 +309,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_range_is_read_once_by_whichever_thread() {
+        for (ranges, threads) in [(0, 2), (1, 4), (7, 2), (100, 3)] {
+            let parts = Parts::new(ranges, threads);
+            let mut read: Vec<_> = (0..).map_while(|_| parts.next(threads - 1)).collect();
+            read.sort_unstable();
+            assert_eq!(read, (0..ranges).collect::<Vec<_>>());
+        }
+    }
 }
