@@ -1,0 +1,133 @@
+//! What every command needs: the global options, the configuration, the vault.
+
+use std::{env, ffi::OsString, fmt::Display, path::PathBuf, process::ExitCode};
+
+use clap::{ColorChoice, CommandFactory, FromArgMatches};
+use rekindle_stack::{Loaded, Stack};
+use rekindle_vault::Vault;
+
+use crate::{
+    cli::{Cli, GlobalArgs},
+    commands,
+    errors::{self, CliError},
+    logging,
+    output::{self, Out},
+    progress::Reporting,
+};
+
+/// Parses, runs, reports; returns the program's exit code.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = env::args_os().collect();
+    let command = Cli::command().color(ColorChoice::Auto);
+    let parsed = command
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return errors::report_usage(&error, &arguments).into(),
+    };
+    logging::start(&cli.global);
+    let app = App { global: cli.global };
+    let mut out = Out::stdout();
+    let outcome = commands::run(&app, &cli.command, &mut out);
+    let exit = outcome.unwrap_or_else(|error| errors::report(&error, &app.global));
+    exit.into()
+}
+
+/// The global options, and what follows from them.
+pub struct App {
+    /// The options.
+    pub global: GlobalArgs,
+}
+
+impl App {
+    /// The configuration file that counts.
+    ///
+    /// # Errors
+    /// [`CliError::NoConfig`] with the places looked at.
+    pub fn config_path(&self) -> Result<PathBuf, CliError> {
+        let here = env::current_dir().map_err(CliError::io("find", "the current directory"))?;
+        let from_environment = env::var_os("REKINDLE_CONFIG");
+        let explicit = self.global.config.as_deref();
+        Ok(rekindle_stack::find_config(
+            explicit,
+            from_environment.as_deref(),
+            &here,
+        )?)
+    }
+
+    /// Reads the configuration, warnings included.
+    ///
+    /// # Errors
+    /// [`CliError::NoConfig`] or [`CliError::Config`].
+    pub fn load(&self) -> Result<Loaded, CliError> {
+        Ok(Stack::load(&self.config_path()?)?)
+    }
+
+    /// Reads the configuration. Its warnings are for `config check` and `doctor`: told by every
+    /// command, they would soon be read by nobody.
+    ///
+    /// # Errors
+    /// As [`App::load`].
+    pub fn stack(&self) -> Result<Stack, CliError> {
+        let loaded = self.load()?;
+        for problem in loaded.warnings.iter().chain(&loaded.unreadable_secrets) {
+            let place = format!("{}:{}", problem.origin.display(), problem.line);
+            tracing::info!(%place, "{}", problem.message);
+        }
+        Ok(loaded.stack)
+    }
+
+    /// Opens the vault of the configuration.
+    ///
+    /// # Errors
+    /// As [`App::load`], or as the vault could not be opened.
+    pub fn vault(&self) -> Result<Vault, CliError> {
+        Ok(rekindle_recovery::open_vault(&self.stack()?.vault)?)
+    }
+
+    /// Whether stdout shall hold one JSON value and nothing else.
+    pub const fn is_json(&self) -> bool {
+        self.global.json
+    }
+
+    /// How progress is to be shown.
+    pub fn reporting(&self) -> Reporting {
+        Reporting::choose(self.global.quiet)
+    }
+
+    /// Says something that is not data. Silent with `--quiet`.
+    pub fn note(&self, text: impl Display) {
+        if !self.global.quiet {
+            output::to_stderr(text);
+        }
+    }
+
+    /// Says something that must be noticed, and that is in the data where these are JSON.
+    pub fn warn(&self, text: impl Display) {
+        if self.global.json {
+            return;
+        }
+        let label = output::paint(&self.global, output::Paint::Yellow, "warning:");
+        output::to_stderr(format_args!("{label} {text}"));
+    }
+
+    /// Tells the commands that usually come next. Silent with `--quiet` and `--json`.
+    pub fn next<I: Display>(&self, commands: impl IntoIterator<Item = I>) {
+        let mut label = "next:";
+        for command in commands {
+            if !self.global.json {
+                self.note(format_args!("{label} {command}"));
+            }
+            label = "     ";
+        }
+    }
+
+    /// A command line of this program that reads the same configuration.
+    pub fn command(&self, arguments: impl Display) -> String {
+        match &self.global.config {
+            Some(path) => format!("rekindle --config {} {arguments}", output::quoted(path)),
+            None => format!("rekindle {arguments}"),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `rekindle backup`.
+
+use std::{io::Write, sync::Arc};
+
+use clap::Args;
+use rekindle_recovery::{BackupOutcome, BackupRequest, PlannedDataset};
+use rekindle_vault::Progress;
+use serde_json::json;
+
+use crate::{
+    app::App,
+    errors::{CliError, Exit},
+    output::{Table, bytes, duration, throughput, write_json},
+    progress::Watcher,
+    signals,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  rekindle backup                        all services into one recovery point
+  rekindle backup postgres --tag nightly
+  rekindle backup --dry-run              what would be read, without reading it
+
+A recovery point is listed only once all of it is durable. Exit code 5 if something was skipped.";
+
+const INTERRUPTED: &str = "\
+interrupted: no recovery point was left unfinished; the next backup uses again what is stored";
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct BackupArgs {
+    /// Services to back up; all if none is named
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+    /// A word to find the recovery point by; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Show what would be backed up, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Makes a recovery point and sums it up.
+///
+/// # Errors
+/// As the library failed; nothing was committed then.
+pub fn run(app: &App, args: &BackupArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let stack = app.stack()?;
+    let progress = Arc::new(Progress::default());
+    let request = BackupRequest {
+        stack: &stack,
+        services: args.services.clone(),
+        tags: args.tags.clone(),
+        progress: Arc::clone(&progress),
+    };
+    if args.dry_run {
+        let planned = rekindle_recovery::plan_backup(&request)?;
+        return write_plan(app, &planned, out);
+    }
+    let vault = rekindle_recovery::open_vault(&stack.vault)?;
+    signals::watch(&vault, INTERRUPTED);
+    let watcher = Watcher::start("backing up", &progress, app.reporting());
+    let outcome = rekindle_recovery::backup(&vault, &request);
+    drop(watcher);
+    let outcome = outcome?;
+    write_outcome(app, &outcome, out)?;
+    Ok(if outcome.skipped.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partly
+    })
+}
+
+fn write_plan(
+    app: &App,
+    planned: &[PlannedDataset],
+    out: &mut dyn Write,
+) -> Result<Exit, CliError> {
+    if app.is_json() {
+        write_json(out, &json!({ "dry_run": true, "datasets": planned }))?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(["SERVICE", "KIND", "WHAT"]);
+    for dataset in planned {
+        let PlannedDataset {
+            service,
+            kind,
+            what,
+            ..
+        } = dataset;
+        table.row([service.clone(), kind.clone(), what.clone()]);
+    }
+    table.write(out)?;
+    app.next([app.command("backup")]);
+    Ok(Exit::Done)
+}
+
+fn write_outcome(app: &App, outcome: &BackupOutcome, out: &mut dyn Write) -> Result<(), CliError> {
+    let point = &outcome.point;
+    let speed = throughput(point.size_bytes, outcome.took);
+    if app.is_json() {
+        return write_json(
+            out,
+            &json!({
+                "point": point,
+                "took_seconds": outcome.took.as_secs_f64(),
+                "warnings": outcome.warnings,
+                "skipped": outcome.skipped,
+            }),
+        );
+    }
+    let short = point.id.short();
+    writeln!(
+        out,
+        "recovery point {short} of {}",
+        point.datasets.join(", ")
+    )?;
+    writeln!(out, "  size      {}", bytes(point.size_bytes))?;
+    writeln!(out, "  added     {}", bytes(point.added_bytes))?;
+    writeln!(out, "  took      {}, {speed}", duration(outcome.took))?;
+    outcome
+        .warnings
+        .iter()
+        .for_each(|warning| app.warn(warning));
+    for skipped in &outcome.skipped {
+        app.warn(format_args!("skipped: {skipped}"));
+    }
+    app.next([app.command(format_args!("restore {short} --to DIR --dry-run"))]);
+    Ok(())
+}

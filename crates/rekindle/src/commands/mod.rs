@@ -1,0 +1,37 @@
+//! One file for each command: parse, call the library, print.
+
+pub mod backup;
+pub mod completion;
+pub mod config;
+mod doctor;
+pub mod init;
+pub mod points;
+pub mod restore;
+mod status;
+pub mod vault;
+
+use std::io::Write;
+
+use crate::{
+    app::App,
+    cli::Command,
+    errors::{CliError, Exit},
+};
+
+/// Runs a command.
+///
+/// # Errors
+/// Whatever kept it from doing as asked; what it did in part is in the exit code.
+pub fn run(app: &App, command: &Command, out: &mut dyn Write) -> Result<Exit, CliError> {
+    match command {
+        Command::Init(args) => init::run(app, args, out),
+        Command::Doctor => doctor::run(app, out),
+        Command::Status => status::run(app, out),
+        Command::Backup(args) => backup::run(app, args, out),
+        Command::Points(args) => points::run(app, args, out),
+        Command::Restore(args) => restore::run(app, args, out),
+        Command::Vault(command) => vault::run(app, command, out),
+        Command::Config(command) => config::run(app, command, out),
+        Command::Completion(args) => completion::run(args, out),
+    }
+}

@@ -1,0 +1,88 @@
+//! `rekindle restore --database`.
+
+use std::io::Write;
+
+use rekindle_recovery::DatabaseRestoreRequest;
+use rekindle_stack::{Dataset, Stack};
+use serde_json::json;
+
+use super::{RestoreArgs, point_line};
+use crate::{
+    app::App,
+    errors::{CliError, Exit},
+    output::{count, duration, write_json},
+    signals,
+};
+
+/// Restores one database of a logical backup under a new name.
+///
+/// # Errors
+/// As the library failed; nothing that exists was touched.
+pub(super) fn run(
+    app: &App,
+    args: &RestoreArgs,
+    database: &str,
+    new_name: &str,
+    out: &mut dyn Write,
+) -> Result<Exit, CliError> {
+    let stack = app.stack()?;
+    let request = DatabaseRestoreRequest {
+        stack: &stack,
+        point: args.point.clone(),
+        service: postgres_service(&stack, args.service.as_deref())?,
+        database: database.to_owned(),
+        new_name: new_name.to_owned(),
+    };
+    let vault = rekindle_recovery::open_vault(&stack.vault)?;
+    let half = format!("interrupted: database `{new_name}` may be there and half filled; drop it");
+    signals::watch(&vault, half);
+    let outcome = rekindle_recovery::restore_database(&vault, &request)?;
+    if app.is_json() {
+        let value = json!({
+            "service": request.service,
+            "database": database,
+            "as": new_name,
+            "point": outcome.point,
+            "tables": outcome.tables,
+            "rows": outcome.rows,
+            "bytes": outcome.bytes,
+            "took_seconds": outcome.took.as_secs_f64(),
+        });
+        write_json(out, &value)?;
+    } else {
+        let (tables, rows) = (outcome.tables as u64, outcome.rows);
+        let (tables, rows) = (count(tables, "table"), count(rows, "row"));
+        let took = duration(outcome.took);
+        writeln!(out, "restored database {database} as {new_name} in {took}")?;
+        writeln!(out, "  from      {}", point_line(&outcome.point))?;
+        writeln!(
+            out,
+            "  counted   {tables}, {rows}, as many as when it was backed up"
+        )?;
+        app.next(&outcome.next);
+    }
+    Ok(Exit::Done)
+}
+
+/// The service meant: the one named, else the only one with PostgreSQL.
+fn postgres_service(stack: &Stack, named: Option<&str>) -> Result<String, CliError> {
+    if let Some(named) = named {
+        return Ok(named.to_owned());
+    }
+    let is_postgres = |dataset: &Dataset| matches!(dataset, Dataset::Postgres(_));
+    let mut services = stack
+        .services
+        .iter()
+        .filter(|service| service.datasets.iter().any(is_postgres));
+    match (services.next(), services.next()) {
+        (Some(only), None) => Ok(only.name.to_string()),
+        (None, _) => Err(CliError::wrong_use(
+            "no service of the stack has a PostgreSQL dataset",
+            "`rekindle config show` prints the services",
+        )),
+        (Some(_), Some(_)) => Err(CliError::wrong_use(
+            "several services have a PostgreSQL dataset",
+            "say which is meant with `--service`",
+        )),
+    }
+}

@@ -1,0 +1,149 @@
+//! `rekindle status`.
+
+use std::{io::Write, time::Duration};
+
+use rekindle_recovery::{ServiceStatus, Status};
+
+use crate::{
+    app::App,
+    errors::{CliError, Exit},
+    output::{Paint, Table, bytes, count, duration, paint_stdout, time, write_json},
+};
+
+/// Prints whether everything can be brought back, to when, and what it looks like now.
+///
+/// # Errors
+/// As the configuration cannot be read. A vault that does not open is part of the answer.
+pub fn run(app: &App, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let stack = app.stack()?;
+    let vault = rekindle_recovery::open_vault(&stack.vault);
+    let status = rekindle_recovery::status(&stack, vault.as_ref());
+    if app.is_json() {
+        write_json(out, &status)?;
+    } else {
+        write_status(app, out, &status)?;
+    }
+    Ok(exit(&status))
+}
+
+/// A vault that cannot be read outweighs a missed target, which outweighs the rest.
+fn exit(status: &Status) -> Exit {
+    let is_missed = |service: &ServiceStatus| service.rpo.is_missed;
+    if status.ok {
+        Exit::Done
+    } else if status.problems.is_empty() && status.services.iter().any(is_missed) {
+        Exit::TargetMissed
+    } else {
+        Exit::Failed
+    }
+}
+
+fn write_status(app: &App, out: &mut dyn Write, status: &Status) -> Result<(), CliError> {
+    let paint = if status.ok { Paint::Green } else { Paint::Red };
+    let sentence = paint_stdout(&app.global, paint, &sentence(status));
+    writeln!(out, "{sentence}\n")?;
+    for problem in &status.problems {
+        writeln!(out, "problem: {problem}\n")?;
+    }
+    table(&status.services).write(out)?;
+    for service in &status.services {
+        if let Some(reason) = &service.reason {
+            writeln!(out, "\n{}: {reason}", service.name)?;
+        }
+    }
+    if let Some(vault) = &status.vault {
+        let points = count(vault.snapshots, "recovery point");
+        let (stored, location) = (bytes(vault.stored_bytes), &vault.location);
+        writeln!(out, "\nvault {location}: {points}, {stored}")?;
+    }
+    Ok(())
+}
+
+/// Can everything be brought back, and to when? The oldest of the newest points decides.
+fn sentence(status: &Status) -> String {
+    let stateful = || status.services.iter().filter(|service| service.is_stateful);
+    let total = stateful().count();
+    if total == 0 {
+        return "No service of this stack has data to bring back.".to_owned();
+    }
+    if status.vault.is_none() {
+        return "Nothing can be brought back: the vault cannot be read.".to_owned();
+    }
+    let lost: Vec<&str> = stateful()
+        .filter(|service| service.newest_point.is_none())
+        .map(|service| service.name.as_str())
+        .collect();
+    let points = stateful().filter_map(|service| service.newest_point.as_ref());
+    let Some(oldest) = points.map(|point| point.time).min() else {
+        return "Nothing can be brought back: no recovery point holds any service.".to_owned();
+    };
+    let to = time(oldest);
+    if lost.is_empty() {
+        let late = stateful().filter(|service| service.rpo.is_missed).count();
+        let but = match late {
+            0 => String::new(),
+            _ => format!(
+                ", which is later than wanted for {}",
+                count(late as u64, "service")
+            ),
+        };
+        let proof = proof(status);
+        format!("Everything can be brought back as it was on {to}{but}; {proof}.")
+    } else {
+        let kept = total - lost.len();
+        let lost = lost.join(", ");
+        format!(
+            "{kept} of {total} services can be brought back as of {to}; nothing is stored of {lost}."
+        )
+    }
+}
+
+/// What is only stored may still fail to start, so a proof is told apart.
+fn proof(status: &Status) -> String {
+    let stateful = status.services.iter().filter(|service| service.is_stateful);
+    let proven: Option<Vec<_>> = stateful
+        .map(|service| service.newest_proven_point.as_ref())
+        .collect();
+    let oldest = proven.and_then(|points| points.iter().map(|point| point.time).min());
+    oldest.map_or_else(
+        || "no restore has proven it yet".to_owned(),
+        |proven| format!("a restore has proven it for {}", time(proven)),
+    )
+}
+
+fn table(services: &[ServiceStatus]) -> Table {
+    let mut table = Table::new([
+        "SERVICE",
+        "STATE",
+        "HEALTH",
+        "NEWEST POINT",
+        "LOSS NOW",
+        "RPO",
+        "RTO",
+    ]);
+    for service in services {
+        let newest = match &service.newest_point {
+            Some(point) => format!("{} {}", point.id.short(), time(point.time)),
+            None if service.is_stateful => "none".to_owned(),
+            None => "stateless".to_owned(),
+        };
+        let missed = if service.rpo.is_missed { " missed" } else { "" };
+        table.row([
+            service.name.clone(),
+            service.state.clone(),
+            service.health.clone(),
+            newest,
+            seconds(service.rpo.current_seconds),
+            seconds(service.rpo.target_seconds) + missed,
+            seconds(service.rto.target_seconds),
+        ]);
+    }
+    table
+}
+
+fn seconds(seconds: Option<u64>) -> String {
+    seconds.map_or_else(
+        || "-".to_owned(),
+        |seconds| duration(Duration::from_secs(seconds)),
+    )
+}

@@ -1,0 +1,184 @@
+//! `rekindle vault init|stats|keys|unlock`; `check` is in a file of its own.
+
+mod check;
+
+use std::{io::Write, path::PathBuf};
+
+use clap::{Args, Subcommand};
+use rekindle_stack::SecretSource;
+use rekindle_vault::{Id, LockInfo, Password, Vault};
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    errors::{CliError, Exit},
+    output::{Table, bytes, time, write_json},
+};
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  rekindle vault check                   structure: every recovery point has all it needs
+  rekindle vault check --read-data       reads and verifies every stored byte, too
+
+Damage is told by what it hits. Exit code 4 if something cannot be restored, 0 if all is whole.";
+
+const KEYS_EXAMPLES: &str = "\
+Examples:
+  rekindle vault keys
+  rekindle vault keys add --new-password-file /root/second-password";
+
+/// Commands of `vault`.
+#[derive(Debug, Subcommand)]
+pub enum VaultCommand {
+    /// Make the vault that rekindle.yaml names
+    Init,
+    /// Check that every recovery point can be restored
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(check::CheckArgs),
+    /// Print counts and sizes of what is stored
+    Stats,
+    /// List the keys that open the vault, or add one
+    #[command(after_help = KEYS_EXAMPLES)]
+    Keys(KeysArgs),
+    /// Remove locks that nobody can be behind
+    Unlock,
+}
+
+/// Arguments of `vault keys`.
+#[derive(Debug, Args)]
+pub struct KeysArgs {
+    #[command(subcommand)]
+    command: Option<KeysCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// List the keys
+    List,
+    /// Add a password by which the vault opens, too
+    Add {
+        /// A file that holds the new password and nothing else
+        #[arg(long, value_name = "FILE")]
+        new_password_file: PathBuf,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// As the vault does not open, or fails.
+pub fn run(app: &App, command: &VaultCommand, out: &mut dyn Write) -> Result<Exit, CliError> {
+    match command {
+        VaultCommand::Init => init(app, out),
+        VaultCommand::Check(args) => check::run(app, args, out),
+        VaultCommand::Stats => stats(app, &app.vault()?, out),
+        VaultCommand::Keys(args) => keys(app, args, out),
+        VaultCommand::Unlock => unlock(app, &app.vault()?, out),
+    }
+}
+
+fn init(app: &App, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let vault = rekindle_recovery::create_vault(&app.stack()?.vault)?;
+    let (location, id) = (vault.location(), &vault.config().id);
+    if app.is_json() {
+        write_json(out, &json!({ "location": location, "id": id }))?;
+        return Ok(Exit::Done);
+    }
+    writeln!(out, "made a vault at {location}")?;
+    app.note("keep its password somewhere else, too: without it nothing can be restored");
+    app.next([app.command("doctor"), app.command("backup")]);
+    Ok(Exit::Done)
+}
+
+fn stats(app: &App, vault: &Vault, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let stats = vault.stats()?;
+    if app.is_json() {
+        write_json(out, &stats)?;
+        return Ok(Exit::Done);
+    }
+    writeln!(out, "vault            {}", vault.location())?;
+    writeln!(out, "recovery points  {}", stats.snapshots)?;
+    writeln!(out, "stored           {}", bytes(stats.stored_bytes))?;
+    writeln!(out, "uncompressed     {}", bytes(stats.unique_bytes))?;
+    writeln!(out, "packs            {}", stats.packs)?;
+    writeln!(out, "blobs            {}", stats.blobs)?;
+    Ok(Exit::Done)
+}
+
+fn keys(app: &App, args: &KeysArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
+    match args.command.as_ref().unwrap_or(&KeysCommand::List) {
+        KeysCommand::List => list_keys(app, &app.vault()?, out),
+        KeysCommand::Add { new_password_file } => {
+            // Read before the vault is opened: a misspelt name is the likelier mistake.
+            let secret = SecretSource::File(new_password_file.clone()).read()?;
+            let id = app.vault()?.add_key(&Password::new(secret.expose()))?;
+            if app.is_json() {
+                write_json(out, &json!({ "id": id }))?;
+            } else {
+                writeln!(out, "added key {}", id.short())?;
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn list_keys(app: &App, vault: &Vault, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let keys = vault.keys()?;
+    if app.is_json() {
+        write_json(out, &json!({ "keys": keys }))?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(["ID", "MADE BY", "MADE", "IN USE"]);
+    for key in keys {
+        table.row([
+            key.id.short(),
+            format!("{}@{}", key.username, key.hostname),
+            key.created.map_or_else(|| "?".to_owned(), time),
+            if key.current { "yes" } else { "" }.to_owned(),
+        ]);
+    }
+    table.write(out)?;
+    Ok(Exit::Done)
+}
+
+fn unlock(app: &App, vault: &Vault, out: &mut dyn Write) -> Result<Exit, CliError> {
+    let removed = vault.unlock_stale()?;
+    let remaining = vault.locks()?;
+    if app.is_json() {
+        let value = json!({ "removed": locks_json(&removed), "remaining": locks_json(&remaining) });
+        write_json(out, &value)?;
+        return Ok(Exit::Done);
+    }
+    if removed.is_empty() {
+        writeln!(out, "no abandoned lock")?;
+    }
+    for (id, lock) in &removed {
+        writeln!(out, "removed lock {} of {}", id.short(), owner(lock))?;
+    }
+    for (id, lock) in &remaining {
+        app.note(format_args!(
+            "lock {} of {} is alive",
+            id.short(),
+            owner(lock)
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+fn owner(lock: &LockInfo) -> String {
+    let LockInfo {
+        username,
+        hostname,
+        pid,
+        ..
+    } = lock;
+    let since = time(lock.time);
+    format!("{username} on {hostname} (process {pid}) since {since}")
+}
+
+fn locks_json(locks: &[(Id, LockInfo)]) -> Value {
+    let locks = locks
+        .iter()
+        .map(|(id, lock)| json!({ "id": id, "lock": lock }));
+    Value::Array(locks.collect())
+}

@@ -1,0 +1,42 @@
+//! Ctrl-C and SIGTERM.
+
+use std::{process, thread};
+
+use rekindle_vault::Vault;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use crate::output;
+
+/// From now on, SIGINT and SIGTERM end the program with 130 and 143, after `message` and after our
+/// locks on the vault are gone; a second signal does not wait for that. What was half done is safe
+/// by the vault's own order of writing, so nothing is unwound.
+pub fn watch(vault: &Vault, message: impl Into<String>) {
+    let mut signals = match Signals::new([SIGINT, SIGTERM]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::warn!(%error, "signals cannot be watched; an interrupt leaves a lock behind");
+            return;
+        }
+    };
+    let (vault, message) = (vault.clone(), message.into());
+    thread::spawn(move || {
+        let mut signals = signals.forever();
+        if let Some(signal) = signals.next() {
+            output::to_stderr(message);
+            thread::spawn(move || end(&vault, signal));
+        }
+        if let Some(signal) = signals.next() {
+            process::exit(128 + signal);
+        }
+    });
+}
+
+fn end(vault: &Vault, signal: i32) {
+    if let Err(error) = vault.release_own_locks() {
+        tracing::warn!(%error, "our lock stays behind; `rekindle vault unlock` removes it");
+    }
+    process::exit(128 + signal);
+}
