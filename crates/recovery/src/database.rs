@@ -16,7 +16,7 @@ use rekindle_postgres::{
 use rekindle_stack::{self as stack, Stack};
 use rekindle_vault::{BlobKind, Id, Index, Node, Vault};
 
-use crate::{PointSummary, RecoveryError, backup::names, manifest::Manifest};
+use crate::{PointSummary, RecoveryError, backup::names, manifest::Manifest, restore::find_point};
 
 /// Which database, and what it shall be called.
 pub struct DatabaseRestoreRequest<'a> {
@@ -61,7 +61,7 @@ pub fn restore_database(
 ) -> Result<DatabaseRestoreOutcome, RecoveryError> {
     let clock = Instant::now();
     let cluster = cluster(request)?;
-    let snapshot = vault.find_snapshot(&request.point)?;
+    let snapshot = find_point(vault, &request.point, Some(&request.service))?;
     let index = vault.load_index()?;
     let manifest = Manifest::read(vault, &index, &snapshot)?;
     let (path, dumped) = find_dump(request, snapshot.id, &manifest)?;

@@ -216,7 +216,7 @@ fn next_steps(kind: &RestoredKind, to: &Path) -> Vec<String> {
 }
 
 fn goal(vault: &Vault, request: &RestoreRequest) -> Result<Goal, RecoveryError> {
-    let snapshot = vault.find_snapshot(&request.point)?;
+    let snapshot = find_point(vault, &request.point, request.service.as_deref())?;
     let index = vault.load_index()?;
     let mut goal = Goal {
         tree_path: TreePath::root(),
@@ -235,6 +235,33 @@ fn goal(vault: &Vault, request: &RestoreRequest) -> Result<Goal, RecoveryError> 
         )?,
     }
     Ok(goal)
+}
+
+/// The point that is meant; `latest` of a service is the newest that has something of it, because
+/// the newest of all may be of another one.
+pub(crate) fn find_point(
+    vault: &Vault,
+    wanted: &str,
+    service: Option<&str>,
+) -> Result<Snapshot, RecoveryError> {
+    if let (Some(service), "latest") = (service, wanted) {
+        let (snapshots, failed) = vault.readable_snapshots()?;
+        for error in failed {
+            tracing::warn!(%error, "a recovery point was passed over");
+        }
+        let prefix = format!("/{service}/");
+        let has = |snapshot: &Snapshot| {
+            snapshot
+                .stored
+                .paths
+                .iter()
+                .any(|path| path.starts_with(&prefix))
+        };
+        if let Some(found) = snapshots.into_iter().rev().find(has) {
+            return Ok(found);
+        }
+    }
+    Ok(vault.find_snapshot(wanted)?)
 }
 
 fn aim_at_service(

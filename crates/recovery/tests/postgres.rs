@@ -122,6 +122,28 @@ fn assert_belongs_to_the_server(directory: &Path) {
     }
 }
 
+/// Whoever restores, the server's user can use all of it.
+fn assert_owned_as(source: &Path, directory: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let owner = fs::metadata(source).unwrap().uid();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        assert_eq!(
+            fs::metadata(&directory).unwrap().uid(),
+            owner,
+            "{directory:?}"
+        );
+        for entry in fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            assert_eq!(metadata.uid(), owner, "{path:?}");
+            if metadata.is_dir() {
+                directories.push(path);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_hard_cluster_comes_back_by_both_ways_from_our_restore_and_from_stock_restic() {
     for major in Major::available() {
@@ -160,6 +182,7 @@ fn a_hard_cluster_comes_back_by_both_ways_from_our_restore_and_from_stock_restic
             restic.check(true).unwrap();
             let theirs = setting.path("theirs");
             restic.restore("latest", &theirs).unwrap();
+            assert_owned_as(server.data_dir(), &theirs.join("db/postgres/base"));
             assert_comes_back(&server, &theirs.join("db/postgres/base"));
         }
     }

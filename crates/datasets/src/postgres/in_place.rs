@@ -9,26 +9,20 @@ use std::{
 use rekindle_postgres::{
     EntryMeta,
     in_place::{FileKind, PageVerdict, PageVerifier, Plan, PlannedFile, Session},
-    wire::{BackupResult, ChecksumFailure},
+    wire::ChecksumFailure,
 };
 use rekindle_vault::{
     Backup, BackupError, Chunking, Inspect, Inspected, LocalFile, Node, NodeKind, Progress,
     TreePath, WhenMissing,
 };
 
-use super::{PostgresCluster, join, private_file};
+use super::{Base, PhysicalMethod, PostgresCluster, join, private_file};
 use crate::{CaptureError, chunking::page_chunk_bytes, entry_time};
 
 /// Damaged pages named one by one; a disk that loses more is told in words.
 const MOST_FAILURES: usize = 1000;
 
 type Failures = Arc<Mutex<Vec<ChecksumFailure>>>;
-
-pub(super) struct Taken {
-    pub result: BackupResult,
-    pub page_chunk_bytes: u32,
-    pub bytes: u64,
-}
 
 /// Copies everything, `pg_control` after all other files and the WAL after the end of backup mode.
 /// Returns when all of it has been read, so that the WAL may go.
@@ -40,7 +34,7 @@ pub(super) fn capture(
     progress: &Progress,
     previous_chunk: Option<u32>,
     warnings: &mut Vec<String>,
-) -> Result<Taken, CaptureError> {
+) -> Result<Base, CaptureError> {
     let failed = |error| cluster.failed(error);
     if !session.is_wal_held() {
         warnings.push(
@@ -65,21 +59,17 @@ pub(super) fn capture(
     let control = session.control_file().map_err(failed)?;
     backup.add_bytes(
         &join(at, super::NAMED_LAST)?,
-        owned_like(&plan),
+        private_file(),
         &control.bytes,
     )?;
     let mut result = session.stop(plan.tablespaces.clone()).map_err(failed)?;
     backup.add_bytes(
         &join(at, "backup_label")?,
-        owned_like(&plan),
+        private_file(),
         result.backup_label.as_bytes(),
     )?;
     if let Some(map) = &result.tablespace_map {
-        backup.add_bytes(
-            &join(at, "tablespace_map")?,
-            owned_like(&plan),
-            map.as_bytes(),
-        )?;
+        backup.add_bytes(&join(at, "tablespace_map")?, private_file(), map.as_bytes())?;
     }
     for wal in session.wal_files(&result).map_err(failed)? {
         let path = join(at, &wal.tree_path)?;
@@ -98,10 +88,15 @@ pub(super) fn capture(
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     result.checksum_failures = std::mem::take(&mut *found);
-    Ok(Taken {
+    Ok(Base {
         result,
+        method: PhysicalMethod::InPlace,
         page_chunk_bytes: chunk,
         bytes: plan.total_bytes(),
+        owner: plan
+            .files
+            .first()
+            .map(|file| (file.meta.uid, file.meta.gid)),
     })
 }
 
@@ -267,13 +262,4 @@ pub(super) fn node(kind: NodeKind, meta: &EntryMeta) -> Node {
         gid: meta.gid,
         ..Node::default()
     }
-}
-
-/// A private file of the data directory's owner.
-fn owned_like(plan: &Plan) -> Node {
-    let mut node = private_file();
-    if let Some(directory) = plan.directories.first() {
-        (node.uid, node.gid) = (directory.meta.uid, directory.meta.gid);
-    }
-    node
 }

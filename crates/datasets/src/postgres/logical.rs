@@ -8,7 +8,9 @@ use rekindle_postgres::{
 };
 use rekindle_vault::{Backup, Chunking, TreePath};
 
-use super::{DUMP, DumpedDatabase, LogicalRecord, PostgresCluster, join, private_file};
+use super::{
+    DUMP, DumpedDatabase, LogicalRecord, PostgresCluster, join, private_directory, private_file,
+};
 use crate::{CaptureContext, CaptureError};
 
 const COPY_BYTES: usize = 256 << 10;
@@ -35,6 +37,7 @@ pub(super) fn capture(
         .progress
         .expect_bytes(wanted.iter().map(|database| database.size_bytes).sum());
     let at = join(&context.at, DUMP)?;
+    backup.add_node(&at, private_directory())?;
     let globals =
         Dump::globals(&tools, options, GlobalsOptions { role_passwords }).map_err(failed)?;
     store(backup, join(&at, "globals.sql")?, globals, "globals")

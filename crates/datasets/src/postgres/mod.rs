@@ -11,6 +11,7 @@ use rekindle_postgres::{
     self as pg, Client, ConnectOptions, Mode,
     dump::Selection,
     in_place::{NotInPlace, Session, StartError},
+    wire::BackupResult,
 };
 use rekindle_stack as stack;
 use rekindle_vault::{Backup, Node, NodeKind, TreePath};
@@ -150,39 +151,40 @@ impl PostgresCluster {
         let previous = previous(context).and_then(|record| record.physical.as_ref());
         let previous_chunk = previous.map(|physical| physical.page_chunk_bytes);
         let at = join(&context.at, BASE)?;
-        let (result, method, chunk, bytes) = match self.start_in_place(&context.label)? {
+        let base = match self.start_in_place(&context.label)? {
             Ok(session) => {
-                let taken = in_place::capture(
+                let progress = context.progress;
+                in_place::capture(
                     self,
                     session,
                     backup,
                     &at,
-                    context.progress,
+                    progress,
                     previous_chunk,
                     warnings,
-                )?;
-                (
-                    taken.result,
-                    PhysicalMethod::InPlace,
-                    taken.page_chunk_bytes,
-                    taken.bytes,
-                )
+                )?
             }
             Err(reason) => {
                 tracing::info!(%reason, "backing up over the wire");
                 let size = self.cluster_bytes();
                 context.progress.expect_bytes(size.unwrap_or(0));
                 let chunk = page_chunk_bytes(size.unwrap_or(0), previous_chunk);
-                let (result, bytes) = wire::capture(self, backup, &at, &context.label, chunk)?;
-                (result, PhysicalMethod::Wire, chunk, bytes)
+                wire::capture(self, backup, &at, &context.label, chunk)?
             }
         };
+        backup.add_node(&at, private_directory())?;
         self.add_portable_config(backup, &at, warnings)?;
-        for failure in &result.checksum_failures {
+        backup.wait_for_files()?;
+        if let Some((uid, gid)) = base.owner {
+            // So that a server may start on it wherever any tool restores it.
+            let mut owner = private_directory();
+            owner.set_owner(uid, gid);
+            backup.own_unowned(&at, &owner);
+        }
+        for failure in &base.result.checksum_failures {
             warnings.push(format!("a damaged page on the source: {}", failure.message));
         }
-        let identity = result.identity.clone();
-        Ok((identity, PhysicalRecord::new(&result, method, chunk, bytes)))
+        Ok((base.result.identity.clone(), PhysicalRecord::new(&base)))
     }
 
     /// Bytes of all tablespaces; `None` if the role may not know, which only costs the progress.
@@ -282,6 +284,17 @@ impl Dataset for PostgresCluster {
     }
 }
 
+/// A captured base backup.
+pub(crate) struct Base {
+    result: BackupResult,
+    method: PhysicalMethod,
+    page_chunk_bytes: u32,
+    /// Bytes of the cluster's files.
+    bytes: u64,
+    /// User and group of the server's files, where they are known.
+    owner: Option<(u32, u32)>,
+}
+
 fn previous<'a>(context: &CaptureContext<'a>) -> Option<&'a PostgresRecord> {
     context
         .previous
@@ -299,18 +312,18 @@ pub(crate) fn private_file() -> Node {
     Node {
         mode: Node::go_mode(NodeKind::File, 0o600),
         mtime: jiff::Timestamp::now(),
-        uid: rustix_uid(),
-        gid: rustix_gid(),
         ..Node::default()
     }
 }
 
-fn rustix_uid() -> u32 {
-    rekindle_vault::Host::current().uid
-}
-
-fn rustix_gid() -> u32 {
-    rekindle_vault::Host::current().gid
+/// A directory that only its owner reads.
+pub(crate) fn private_directory() -> Node {
+    Node {
+        kind: NodeKind::Dir,
+        mode: Node::go_mode(NodeKind::Dir, 0o700),
+        mtime: jiff::Timestamp::now(),
+        ..Node::default()
+    }
 }
 
 /// An error with all its causes, on one line.

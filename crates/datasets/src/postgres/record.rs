@@ -4,9 +4,11 @@ use jiff::Timestamp;
 use rekindle_postgres::{
     Lsn, ServerIdentity, Timeline,
     dump::{DatabaseInfo, TableCount},
-    wire::{BackupResult, ChecksumFailure, Tablespace},
+    wire::{ChecksumFailure, Tablespace},
 };
 use serde::{Deserialize, Serialize};
+
+use super::Base;
 
 /// A captured cluster. Fields are added, never renamed or reused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,14 +65,10 @@ pub struct PhysicalRecord {
 }
 
 impl PhysicalRecord {
-    pub(crate) fn new(
-        result: &BackupResult,
-        method: PhysicalMethod,
-        page_chunk_bytes: u32,
-        bytes: u64,
-    ) -> Self {
+    pub(crate) fn new(base: &Base) -> Self {
+        let result = &base.result;
         Self {
-            method,
+            method: base.method,
             label: result.label.clone(),
             start_lsn: result.start_lsn,
             stop_lsn: result.stop_lsn,
@@ -81,8 +79,8 @@ impl PhysicalRecord {
             first_wal_segment: result.wal_segments.first().cloned(),
             last_wal_segment: result.wal_segments.last().cloned(),
             checksum_failures: result.checksum_failures.clone(),
-            page_chunk_bytes,
-            bytes,
+            page_chunk_bytes: base.page_chunk_bytes,
+            bytes: base.bytes,
         }
     }
 }

@@ -4,21 +4,21 @@ use bytes::Bytes;
 use rekindle_postgres::{
     EntryMeta, PgdataSink,
     layout::relation_file,
-    wire::{self, BackupRequest, BackupResult},
+    wire::{self, BackupRequest},
 };
 use rekindle_vault::{Backup, BackupError, Chunking, FileWriter, NodeKind, TreePath};
 
-use super::{PostgresCluster, in_place::node};
+use super::{Base, PhysicalMethod, PostgresCluster, in_place::node};
 use crate::CaptureError;
 
-/// Receives the cluster and the WAL that makes it consistent; returns the bytes of the cluster.
+/// Receives the cluster and the WAL that makes it consistent.
 pub(super) fn capture(
     cluster: &PostgresCluster,
     backup: &Backup,
     at: &TreePath,
     label: &str,
     page_chunk_bytes: u32,
-) -> Result<(BackupResult, u64), CaptureError> {
+) -> Result<Base, CaptureError> {
     let request = BackupRequest {
         // It costs the server a walk over all files; the sizes of tablespaces do as well.
         estimate_size: false,
@@ -31,10 +31,13 @@ pub(super) fn capture(
         wire::BackupError::Postgres(error) => cluster.failed(error),
         wire::BackupError::Sink(error) => error.into(),
     })?;
-    let bytes = base.bytes;
-    // Not before the capture is whole: half a file fails the backup by being dropped.
-    drop((base, wal));
-    Ok((result, bytes))
+    Ok(Base {
+        result,
+        method: PhysicalMethod::Wire,
+        page_chunk_bytes,
+        bytes: base.bytes,
+        owner: base.owner,
+    })
 }
 
 /// Puts a data directory into a backup as it arrives.
@@ -44,6 +47,7 @@ struct VaultSink<'a> {
     page_chunk_bytes: u32,
     file: Option<FileWriter>,
     bytes: u64,
+    owner: Option<(u32, u32)>,
 }
 
 impl<'a> VaultSink<'a> {
@@ -54,6 +58,7 @@ impl<'a> VaultSink<'a> {
             page_chunk_bytes,
             file: None,
             bytes: 0,
+            owner: None,
         }
     }
 
@@ -77,6 +82,10 @@ impl PgdataSink for VaultSink<'_> {
     }
 
     fn begin_file(&mut self, path: &str, size: u64, meta: &EntryMeta) -> Result<(), BackupError> {
+        // PostgreSQL never runs as root, so 0 means that nobody said.
+        if meta.uid != 0 {
+            self.owner = Some((meta.uid, meta.gid));
+        }
         let chunking = match relation_file(path) {
             Some(_) => Chunking::Fixed {
                 bytes: self.page_chunk_bytes,

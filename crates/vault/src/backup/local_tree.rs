@@ -190,6 +190,12 @@ impl Node {
         }
     }
 
+    /// Makes it belong to this user and group, by number and by name.
+    pub fn set_owner(&mut self, uid: u32, gid: u32) {
+        (self.uid, self.gid) = (uid, gid);
+        (self.user, self.group) = (user_name(uid), group_name(gid));
+    }
+
     /// Takes the extended attributes (ACLs among them) of `path` itself, not of what it links to.
     ///
     /// # Errors

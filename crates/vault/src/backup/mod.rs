@@ -242,6 +242,18 @@ impl Backup {
         self.shared.failure.check()
     }
 
+    /// Gives entries at and below `path` that belong to user and group 0 the owner of `owner`: for
+    /// entries that were made on the way and belong to whom the others belong to. Complete after
+    /// [`Backup::wait_for_files`].
+    pub fn own_unowned(&self, path: &TreePath, owner: &Node) {
+        let mut tree = self
+            .shared
+            .tree
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        tree.own_unowned(path, owner);
+    }
+
     /// Files that were gone when they were to be read, and were left out. Complete after
     /// [`Backup::wait_for_files`].
     #[must_use]

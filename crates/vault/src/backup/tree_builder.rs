@@ -56,6 +56,24 @@ impl TreeBuilder {
         Ok(())
     }
 
+    /// Gives entries at and below `path` that belong to nobody (user and group 0) an owner.
+    pub fn own_unowned(&mut self, path: &TreePath, owner: &Node) {
+        self.directory(path).own_all(owner);
+    }
+
+    fn own_all(&mut self, owner: &Node) {
+        for node in self.node.iter_mut().chain(self.others.values_mut()) {
+            if node.uid == 0 && node.gid == 0 {
+                (node.uid, node.gid) = (owner.uid, owner.gid);
+                node.user.clone_from(&owner.user);
+                node.group.clone_from(&owner.group);
+            }
+        }
+        for directory in self.directories.values_mut() {
+            directory.own_all(owner);
+        }
+    }
+
     fn directory(&mut self, path: &TreePath) -> &mut Self {
         path.names().fold(self, |at, name| {
             at.directories.entry(name.to_vec()).or_default()
@@ -102,11 +120,12 @@ impl TreeBuilder {
     }
 }
 
-/// A directory that nobody described: it only holds the others.
+/// A directory that nobody described: it only holds others, and whoever owns one of those must be
+/// able to reach it.
 fn made_up_directory() -> Node {
     Node {
         kind: NodeKind::Dir,
-        mode: Node::go_mode(NodeKind::Dir, 0o700),
+        mode: Node::go_mode(NodeKind::Dir, 0o755),
         ..Node::default()
     }
 }
