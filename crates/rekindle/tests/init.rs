@@ -26,7 +26,8 @@ const ADVICE: &str = "
 KEEP THE PASSWORD SOMEWHERE ELSE, TOO: print HOME/vault-password, or put it
 into a password manager. Without it, nobody can restore anything from this vault.
 
-next: rekindle config check
+next: say in HOME/rekindle.yaml what your services are
+      rekindle config check
       rekindle doctor
       rekindle backup
 ";

@@ -60,6 +60,8 @@ struct Layout {
     text: String,
     /// Whether a password stands in the text, so that nobody else may read it.
     is_secret: bool,
+    /// Whether the services in the text are made up.
+    is_example: bool,
 }
 
 /// Writes the configuration and the password, and makes the vault.
@@ -110,6 +112,7 @@ fn layout(app: &App, args: &InitArgs) -> Result<Layout, CliError> {
     Ok(Layout {
         text: rekindle_stack::template(&stack, &vault, &password_file, postgres),
         is_secret: postgres.is_some_and(|url| url.password().is_some()),
+        is_example: postgres.is_none(),
         config,
         password_file,
         vault,
@@ -269,7 +272,16 @@ fn tell(
         Ok(here) if here.join(FILE_NAME) == layout.config => "rekindle".to_owned(),
         _ => format!("rekindle --config {}", quoted(&layout.config)),
     };
-    app.next(["config check", "doctor", "backup"].map(|command| format!("{prefix} {command}")));
+    let describe = format!("say in {config} what your services are");
+    let commands =
+        ["config check", "doctor", "backup"].map(|command| format!("{prefix} {command}"));
+    app.next(
+        layout
+            .is_example
+            .then_some(describe)
+            .into_iter()
+            .chain(commands),
+    );
     Ok(())
 }
 
