@@ -302,7 +302,12 @@ impl Backup {
     /// Everything but the snapshot itself.
     fn finish_data(&mut self) -> Result<(Id, Summary), BackupError> {
         self.end_workers()?;
-        let saved = self.shared.failure.check().and_then(|()| self.save_tree());
+        let saved = self
+            .shared
+            .failure
+            .check()
+            .and_then(|()| self.shared.ensure_streams_finished())
+            .and_then(|()| self.save_tree());
         self.shared.packer.close();
         // Before the tree's own error, so that what is stored is listed whatever happened.
         let finished = self.uploads.finish();

@@ -68,6 +68,7 @@ impl FileWriter {
         chunking: Chunking,
     ) -> Self {
         shared.file_is_begun();
+        shared.stream_is_open(&path);
         let stream = Stream {
             path,
             chunking,
@@ -128,6 +129,7 @@ impl FileWriter {
     /// The first failure of the backup, wherever it was.
     pub fn finish(mut self) -> Result<(), BackupError> {
         self.is_finished = true;
+        self.shared.stream_is_finished(&self.stream.path);
         while !self.buffer.is_empty() {
             let length = self.first_length();
             self.send(length)?;

@@ -1,6 +1,7 @@
 //! The threads that hash, compress and seal.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Condvar, Mutex, MutexGuard},
     time::Duration,
 };
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     pub progress: Arc<Progress>,
     pub tree: Mutex<TreeBuilder>,
     pub left_out: Mutex<Vec<TreePath>>,
+    /// Streams whose writers are neither finished nor given up.
+    open_streams: Mutex<BTreeSet<TreePath>>,
     files_in_work: Mutex<u64>,
     file_finished: Condvar,
 }
@@ -59,6 +62,7 @@ impl Shared {
             progress,
             tree: Mutex::default(),
             left_out: Mutex::default(),
+            open_streams: Mutex::default(),
             files_in_work: Mutex::new(0),
             file_finished: Condvar::new(),
         }
@@ -83,6 +87,26 @@ impl Shared {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         left_out.push(path.clone());
+    }
+
+    pub fn stream_is_open(&self, path: &TreePath) {
+        self.open_streams().insert(path.clone());
+    }
+
+    pub fn stream_is_finished(&self, path: &TreePath) {
+        self.open_streams().remove(path);
+    }
+
+    /// A recovery point must not be committed without a file that is still being written.
+    pub fn ensure_streams_finished(&self) -> Result<(), BackupError> {
+        let open = self.open_streams().first().cloned();
+        open.map_or(Ok(()), |path| Err(BackupError::Unfinished(path)))
+    }
+
+    fn open_streams(&self) -> MutexGuard<'_, BTreeSet<TreePath>> {
+        self.open_streams
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub fn file_is_begun(&self) {
