@@ -279,7 +279,10 @@ fn newest_like(
     let host = rekindle_vault::Host::current().name;
     let (snapshots, failed) = vault.readable_snapshots()?;
     for error in failed {
-        tracing::warn!(%error, "a recovery point was passed over");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "a recovery point was passed over"
+        );
     }
     Ok(snapshots.into_iter().rev().find(|snapshot| {
         let has = |service: &String| {

@@ -79,7 +79,7 @@ fn look_at_vault(stack: &Stack, findings: &mut Findings) {
             let count = snapshots.len();
             findings.fine(
                 subject,
-                format!("opens at {}; {count} recovery points", vault.location()),
+                format!("opens at {}; recovery points: {count}", vault.location()),
             );
             for error in failed {
                 let fix = "`rekindle vault check --read-data` tells what is hit".to_owned();

@@ -191,6 +191,11 @@ fn restore_hint(error: &RestoreError) -> Option<String> {
         RestoreError::Target { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             "the target's disk is full: make room and run the same command again".to_owned()
         }
+        RestoreError::Target { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            "only root gives files to other users: run it as root, or without --owner".to_owned()
+        }
         _ => return None,
     })
 }

@@ -111,7 +111,7 @@ pub fn plan_restore(vault: &Vault, request: &RestoreRequest) -> Result<RestorePl
     let to = request.to.display();
     let mut steps = vec![
         format!("make sure that {to} is empty and has room; mark it as unfinished"),
-        format!("restore {files} files, every blob verified against its hash"),
+        format!("restore {files} file(s), every blob verified against its hash"),
         "set owners, modes and times; make everything durable".to_owned(),
     ];
     if goal.postgres {
@@ -247,7 +247,10 @@ pub(crate) fn find_point(
     if let (Some(service), "latest") = (service, wanted) {
         let (snapshots, failed) = vault.readable_snapshots()?;
         for error in failed {
-            tracing::warn!(%error, "a recovery point was passed over");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a recovery point was passed over"
+            );
         }
         let prefix = format!("/{service}/");
         let has = |snapshot: &Snapshot| {
@@ -393,7 +396,8 @@ fn add_node(
 
 /// Free bytes of the file system that a directory is on, or would be.
 fn free_bytes(directory: &Path) -> Option<u64> {
-    let existing = directory.ancestors().find(|path| path.exists())?;
+    let absolute = std::path::absolute(directory).ok()?;
+    let existing = absolute.ancestors().find(|path| path.exists())?;
     let stat = rustix::fs::statvfs(existing).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

@@ -19,6 +19,7 @@ use rekindle_testing::{
     load::Writer,
     postgres::{Major, Mode, Postgres, checksums_ok},
     restic::Restic,
+    skip::unless_available,
     temp_dir,
 };
 use rekindle_vault::{Progress, Vault};
@@ -100,6 +101,8 @@ fn assert_comes_back(source: &Postgres, directory: &Path) {
         .logged_only()
         .differences(&restored.table_checksums().logged_only());
     assert!(differences.is_empty(), "{differences:#?}");
+    assert_eq!(dump_of(source), dump_of(&restored));
+    unless_available(restored.amcheck());
     restored.stop(Mode::Fast).unwrap();
     drop(restored);
     checksums_ok(source.bin_dir(), directory).unwrap();
@@ -120,6 +123,24 @@ fn assert_belongs_to_the_server(directory: &Path) {
             );
         }
     }
+}
+
+/// All that `pg_dumpall` says, without what a crash may change: unlogged tables are emptied, and
+/// sequences go on up to 32 numbers later.
+fn dump_of(server: &Postgres) -> Vec<String> {
+    let dump = server.dump_all();
+    let mut is_unlogged = false;
+    let kept = dump.lines().filter(|line| {
+        if line.starts_with("COPY ") {
+            is_unlogged = line.contains(".cache ");
+        }
+        let keep = !is_unlogged && !line.contains("pg_catalog.setval(");
+        if *line == "\\." {
+            is_unlogged = false;
+        }
+        keep
+    });
+    kept.map(str::to_owned).collect()
 }
 
 /// Whoever restores, the server's user can use all of it.
@@ -144,48 +165,67 @@ fn assert_owned_as(source: &Path, directory: &Path) {
     }
 }
 
-#[test]
-fn a_hard_cluster_comes_back_by_both_ways_from_our_restore_and_from_stock_restic() {
-    for major in Major::available() {
-        let server = Postgres::builder(major)
-            .checksums(true)
-            .wal_segment_size(if major == Major::V17 { 1 } else { 16 })
-            .start()
-            .unwrap();
-        hard::populate(
-            &server,
-            hard::Size {
-                rows: 2000,
-                big_relation_mb: 20,
-            },
-        )
-        .unwrap();
-        for (method, expected) in [
-            ("in_place", PhysicalMethod::InPlace),
-            ("wire", PhysicalMethod::Wire),
-        ] {
-            let setting = setting(&server.socket_url(), &format!("method: {method}"));
-            let outcome = setting.backup().unwrap();
-            assert_eq!(physical_method(&outcome), expected);
-            assert_eq!(outcome.point.datasets, ["db/postgres"]);
+fn a_hard_cluster_comes_back(major: Major) {
+    let Some(server) = Postgres::builder(major)
+        .checksums(true)
+        .wal_segment_size(if major == Major::V17 { 1 } else { 16 })
+        .start_or_skip()
+    else {
+        return;
+    };
+    hard::populate(
+        &server,
+        hard::Size {
+            rows: 500,
+            big_relation_mb: 8,
+        },
+    )
+    .unwrap();
+    for (method, expected) in [
+        ("in_place", PhysicalMethod::InPlace),
+        ("wire", PhysicalMethod::Wire),
+    ] {
+        let setting = setting(&server.socket_url(), &format!("method: {method}"));
+        let outcome = setting.backup().unwrap();
+        assert_eq!(physical_method(&outcome), expected);
+        assert_eq!(outcome.point.datasets, ["db/postgres"]);
 
-            let ours = setting.path("ours");
-            let restored = setting.restore(&ours).unwrap();
-            let wanted = RestoredKind::PostgresDirectory {
-                major: major.number(),
-            };
-            assert_eq!(restored.kind, wanted);
-            assert_belongs_to_the_server(&ours);
-            assert_comes_back(&server, &ours);
+        let ours = setting.path("ours");
+        let restored = setting.restore(&ours).unwrap();
+        let wanted = RestoredKind::PostgresDirectory {
+            major: major.number(),
+        };
+        assert_eq!(restored.kind, wanted);
+        assert_belongs_to_the_server(&ours);
+        assert_comes_back(&server, &ours);
 
-            let restic = setting.restic();
-            restic.check(true).unwrap();
-            let theirs = setting.path("theirs");
-            restic.restore("latest", &theirs).unwrap();
-            assert_owned_as(server.data_dir(), &theirs.join("db/postgres/base"));
-            assert_comes_back(&server, &theirs.join("db/postgres/base"));
-        }
+        let restic = setting.restic();
+        restic.check(true).unwrap();
+        let theirs = setting.path("theirs");
+        restic.restore("latest", &theirs).unwrap();
+        assert_owned_as(server.data_dir(), &theirs.join("db/postgres/base"));
+        assert_comes_back(&server, &theirs.join("db/postgres/base"));
     }
+}
+
+#[test]
+fn a_hard_cluster_of_version_15_comes_back_by_both_ways_and_from_stock_restic() {
+    a_hard_cluster_comes_back(Major::V15);
+}
+
+#[test]
+fn a_hard_cluster_of_version_16_comes_back_by_both_ways_and_from_stock_restic() {
+    a_hard_cluster_comes_back(Major::V16);
+}
+
+#[test]
+fn a_hard_cluster_of_version_17_comes_back_by_both_ways_and_from_stock_restic() {
+    a_hard_cluster_comes_back(Major::V17);
+}
+
+#[test]
+fn a_hard_cluster_of_version_18_comes_back_by_both_ways_and_from_stock_restic() {
+    a_hard_cluster_comes_back(Major::V18);
 }
 
 #[test]

@@ -231,7 +231,10 @@ impl Lock {
                 match shared.refresh() {
                     Ok(()) => renewed = Timestamp::now(),
                     Err(error) => {
-                        tracing::warn!(%error, "the lock on the vault could not be renewed");
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "the lock on the vault could not be renewed"
+                        );
                         let age = Timestamp::now().duration_since(renewed);
                         let lost = age > SignedDuration::from_mins(25);
                         shared.is_lost.fetch_or(lost, Ordering::SeqCst);
@@ -275,7 +278,10 @@ impl Drop for Lock {
             .store
             .delete(&ObjectKey::of(FileKind::Lock, &id))
         {
-            tracing::warn!(%error, "our lock could not be removed; it becomes stale in 30 minutes");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "our lock could not be removed; it becomes stale in 30 minutes"
+            );
         }
     }
 }

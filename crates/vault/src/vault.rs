@@ -199,7 +199,10 @@ impl Vault {
     pub fn keys(&self) -> Result<Vec<KeyInfo>, VaultError> {
         let (keys, damaged) = keyfile::load(&*self.store)?;
         for error in damaged {
-            tracing::warn!(%error, "a key file was passed over");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a key file was passed over"
+            );
         }
         Ok(keys
             .iter()
@@ -289,7 +292,10 @@ impl Vault {
         if wanted == "latest" {
             let (mut snapshots, failed) = self.readable_snapshots()?;
             for error in failed {
-                tracing::warn!(%error, "a recovery point was passed over");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a recovery point was passed over"
+                );
             }
             return snapshots.pop().ok_or_else(none);
         }

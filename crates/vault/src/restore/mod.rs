@@ -238,7 +238,10 @@ impl Vault {
         use crate::store::StoreErrorKind::{Denied, NoSpace};
         match self.lock(LockMode::Shared) {
             Err(VaultError::Store(error)) if matches!(error.kind, Denied | NoSpace) => {
-                tracing::warn!(%error, "the vault cannot be locked; reading it all the same");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the vault cannot be locked; reading it all the same"
+                );
                 Ok(None)
             }
             other => other.map(Some),
