@@ -140,7 +140,7 @@ impl RecoveryError {
             },
             Self::Capture { source, .. } | Self::Settings { source, .. } => source.hint(),
             Self::Commit(BackupError::Vault(error)) => vault_hint(error),
-            Self::RestoreDatabase { source, .. } => dump_hint(source),
+            Self::RestoreDatabase { source, .. } => restore_database_hint(source),
             Self::VaultPassword(_) => Some(
                 "`vault.password_file` names a file with the vault's password; without it nothing \
                  can be read"
@@ -172,6 +172,19 @@ impl RecoveryError {
             Self::NotStartable { .. } | Self::NoManifest { .. } => true,
             _ => false,
         }
+    }
+}
+
+/// What a server's refusal means here is not what it means to a backup.
+fn restore_database_hint(error: &DumpError) -> Option<String> {
+    match error {
+        DumpError::Postgres(error) if matches!(error.root(), pg::Error::NotPermitted { .. }) => {
+            Some(
+                "the role needs CREATEDB, and to be superuser where tables belong to other roles"
+                    .to_owned(),
+            )
+        }
+        error => dump_hint(error),
     }
 }
 
