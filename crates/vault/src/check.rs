@@ -226,7 +226,11 @@ impl Vault {
                 if !error.is_damage_or_missing() {
                     return Err(error);
                 }
-                outcome.problems.push(format!("pack {id} is gone"));
+                outcome.problems.push(if error.is_not_found() {
+                    format!("pack {id} is gone")
+                } else {
+                    error.in_full()
+                });
                 outcome.bad.extend_from_slice(blobs);
                 return Ok(outcome);
             }

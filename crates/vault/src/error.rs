@@ -128,16 +128,18 @@ impl VaultError {
         matches!(self, Self::Store(error) if error.kind == StoreErrorKind::NotFound)
     }
 
-    /// Whether stored bytes are changed, cut or gone, so that reading others still makes sense.
+    /// Whether stored bytes are changed, cut, gone or on a bad place of the disk, so that reading
+    /// others still makes sense.
     #[must_use]
     pub fn is_damage_or_missing(&self) -> bool {
+        const INPUT_OUTPUT_ERROR: i32 = rustix::io::Errno::IO.raw_os_error();
         match self {
             Self::Damaged { .. } | Self::MissingBlob { .. } => true,
             Self::Store(error) => {
                 matches!(
                     error.kind,
                     StoreErrorKind::NotFound | StoreErrorKind::TooShort
-                )
+                ) || error.source.raw_os_error() == Some(INPUT_OUTPUT_ERROR)
             }
             _ => false,
         }

@@ -397,3 +397,32 @@ fn a_stream_that_is_not_finished_is_not_in_any_point() {
     drop(writer);
     assert!(vault.snapshots().unwrap().is_empty());
 }
+
+#[test]
+fn a_file_that_became_a_pipe_is_gone_and_nobody_waits_for_its_writer() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let place = Place::new();
+    let vault = place.create();
+    let pipe = place.path("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    for when_missing in [WhenMissing::LeaveOut, WhenMissing::Fail] {
+        let mut backup = vault.start_backup(options(None)).unwrap();
+        let file = LocalFile {
+            source: pipe.clone(),
+            node: Node::default(),
+            most_bytes: 100,
+            chunking: Chunking::ContentDefined,
+            when_missing,
+            inspect: None,
+        };
+        let _ = backup.add_local_file(TreePath::new("x").unwrap(), file);
+        let outcome = backup.finish(draft());
+        match when_missing {
+            WhenMissing::LeaveOut => drop(outcome.unwrap()),
+            WhenMissing::Fail => {
+                let said = chain(&outcome.unwrap_err());
+                assert!(said.contains("no regular file"), "{said}");
+            }
+        }
+    }
+}

@@ -7,7 +7,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "helpers of tests may panic, and write files that need not survive"
+    clippy::print_stderr,
+    reason = "helpers of tests may panic, write files that need not survive, and show their seed"
 )]
 
 mod common;

@@ -23,8 +23,9 @@ use rekindle_testing::{
     faults::{TreeDigest, cut, delete, files_below, flip_bit, tree_digest},
 };
 use rekindle_vault::{
-    BlobKind, CheckReport, LockMode, RestoreError, Snapshot, Thoroughness, Vault, VaultError,
-    store::LocalStore,
+    BlobKind, CheckReport, LockMode, RestoreError, Snapshot, Store, Thoroughness, Vault,
+    VaultError,
+    store::{Listed, LocalStore, ObjectKey, Operation, StoreError},
 };
 
 /// A vault of two snapshots that share some files, and what they hold.
@@ -462,4 +463,83 @@ fn a_data_folder_that_is_not_there_is_no_empty_vault() {
     ] {
         assert!(chain(&error).contains("No such file"), "{}", chain(&error));
     }
+}
+
+/// A disk of which one place cannot be read any more.
+struct BadSector {
+    inner: LocalStore,
+    pack: String,
+}
+
+impl BadSector {
+    fn ensure_readable(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        if key.name() != self.pack {
+            return Ok(());
+        }
+        let source = std::io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error());
+        let place = self.inner.location();
+        Err(StoreError::new(
+            Operation::Read,
+            key.as_str(),
+            place,
+            source,
+        ))
+    }
+}
+
+impl Store for BadSector {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn read(&self, key: &ObjectKey) -> Result<Vec<u8>, StoreError> {
+        self.ensure_readable(key)?;
+        self.inner.read(key)
+    }
+
+    fn read_range(
+        &self,
+        key: &ObjectKey,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), StoreError> {
+        self.ensure_readable(key)?;
+        self.inner.read_range(key, offset, buffer)
+    }
+
+    fn create(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
+        self.inner.create(key, content)
+    }
+
+    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.inner.delete(key)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list(folder)
+    }
+}
+
+#[test]
+fn a_bad_sector_costs_only_the_files_on_it() {
+    let setting = Setting::new();
+    let dir = setting.place.vault_dir();
+    let (pack, ..) = packs_of(&open(&dir).unwrap(), &dir, BlobKind::Data)[0].clone();
+    let inner = LocalStore::new(&dir);
+    let pack = name_of(&pack);
+    let store = Arc::new(BadSector {
+        inner,
+        pack: pack.clone(),
+    });
+    let vault = Vault::open(store, &password()).unwrap();
+    let told = setting.restore_all(&vault);
+    assert!(told.iter().any(|told| !told.is_empty()));
+    let report = check(&vault, Thoroughness::AllData);
+    assert!(says(&report, &pack), "{:?}", report.problems);
+    assert!(
+        report.problems[0].text.contains("Input/output error"),
+        "{:?}",
+        report.problems
+    );
+    assert_eq!(hits(&setting, &report), told);
 }

@@ -58,12 +58,15 @@ fn faulty(
     })
 }
 
+/// Gets the number of the failing operation, the store with the fault and the one without.
+type Attempt<'a> = dyn FnMut(u64, Arc<dyn Store>, &Arc<dyn Store>) + 'a;
+
 /// Runs `attempt` with the fault at each operation in turn, until one run meets no fault. Returns
 /// how many runs there were.
 fn at_every_operation(
     inner: &dyn Fn() -> Arc<dyn Store>,
     fault: (Fault, bool),
-    attempt: &mut dyn FnMut(u64, Arc<dyn Store>, &Arc<dyn Store>),
+    attempt: &mut Attempt<'_>,
 ) -> u64 {
     for at in 0.. {
         assert!(at < 60, "so small a piece of work ends");

@@ -3,8 +3,8 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::FileExt,
-    path::PathBuf,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -120,7 +120,7 @@ impl Reading {
     /// Opens it once for all threads; `None` if it is gone and may be.
     fn open(&self) -> Result<Option<&File>, BackupError> {
         if self.opened.get().is_none() {
-            let opened = match File::open(&self.file.source) {
+            let opened = match open_regular(&self.file.source) {
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound
                         && self.file.when_missing == WhenMissing::LeaveOut =>
@@ -297,6 +297,21 @@ const fn range_bytes(chunking: Chunking) -> u64 {
             if chunks == 0 { chunk } else { chunks * chunk }
         }
         Chunking::ContentDefined => CONTENT_RANGE_BYTES,
+    }
+}
+
+/// Opens a file. What was a file when it was listed may be a pipe by now, and to open one of those
+/// is to wait for its writer for ever; the file itself is gone then.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "it is no regular file any more",
+        ))
     }
 }
 
