@@ -1,0 +1,70 @@
+"""The results as tables in Markdown."""
+
+from statistics import median
+
+import limits
+
+MIB = 1 << 20
+RIVAL = "pgBackRest"
+
+PHASES = {
+    "full": ("First backup", "stored MiB"),
+    "second": ("Second backup, after the churn", "added MiB"),
+    "restore": ("Restore into an empty directory", None),
+    "check": ("Check of all stored data", None),
+}
+
+
+def write(results, parts, cores):
+    """Yields the lines of the report. `results` are dictionaries as `run.py` records them."""
+    for phase, (title, size) in PHASES.items():
+        rows = [r for r in results if r["phase"] == phase]
+        if rows:
+            yield from phase_table(title, size, rows)
+            yield ""
+    yield from limits_table(parts, cores)
+
+
+def phase_table(title, size, rows):
+    names = list(dict.fromkeys(row["variant"] for row in rows))
+    of = {name: summary([row for row in rows if row["variant"] == name]) for name in names}
+    rivals = [of[name]["wall"] for name in names if name.startswith(RIVAL)]
+    columns = ["", "seconds", "spread", "MiB/s of source", *([size] if size else []),
+               "CPU s", "+ server", "peak MiB", *(["× best pgBackRest"] if rivals else [])]
+    yield f"### {title}"
+    yield ""
+    yield "| " + " | ".join(columns) + " |"
+    yield "|---" + "|---:" * (len(columns) - 1) + "|"
+    for name in names:
+        one = of[name]
+        cells = [name, f"{one['wall']:.2f}", f"{one['least']:.2f}–{one['most']:.2f}",
+                 f"{one['source'] / MIB / one['wall']:.0f}"]
+        if size:
+            cells.append(f"{one['stored'] / MIB:.0f}")
+        cells += [f"{one['cpu']:.1f}", f"{one['server_cpu']:.1f}", f"{one['peak_rss'] / MIB:.0f}"]
+        if rivals:
+            cells.append(f"{min(rivals) / one['wall']:.2f}")
+        yield "| " + " | ".join(cells) + " |"
+
+
+def summary(rows):
+    """Medians over the rounds, and the fastest and slowest of them."""
+    walls = [row["wall"] for row in rows]
+    medians = {key: median(row[key] for row in rows)
+               for key in ("wall", "cpu", "server_cpu", "peak_rss", "source", "stored")}
+    return {**medians, "least": min(walls), "most": max(walls)}
+
+
+def limits_table(parts, cores):
+    yield "### The limits here"
+    yield ""
+    yield "| one core | MiB/s |"
+    yield "|---|---:|"
+    for name in parts[0]:
+        value = median(one[name] for one in parts)
+        yield f"| {name} | {value:.1f} × |" if name == "ratio" else f"| {name} | {value:.0f} |"
+    backup, restore = limits.bounds({name: median(one[name] for one in parts)
+                                     for name in parts[0]}, cores)
+    if backup:
+        yield f"| **all that a backup must do, on {cores} cores** | **{backup:.0f}** |"
+        yield f"| **all that a restore must do, on {cores} cores** | **{restore:.0f}** |"
