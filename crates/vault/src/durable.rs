@@ -3,8 +3,8 @@
 use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,8 @@ use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, RenameFlags},
     io::Errno,
 };
+
+use crate::direct;
 
 /// Writes a new file: its bytes are durable before its name exists, and its name is durable when
 /// this returns. `mode` are its permission bits.
@@ -67,9 +69,8 @@ fn folder_of(path: &Path) -> &Path {
 
 fn create_unnamed(folder: &Path, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::open(folder, flags, Mode::from_raw_mode(mode))?);
-    file.write_all(content)?;
-    file.sync_all()?;
+    let file = File::from(rustix::fs::open(folder, flags, Mode::from_raw_mode(mode))?);
+    write_durably(&file, content)?;
     // Naming a file by its descriptor needs either a capability or this path (open(2), O_TMPFILE).
     let descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
     Ok(rustix::fs::linkat(
@@ -100,14 +101,20 @@ fn write_temporary(folder: &Path, path: &Path, content: &[u8], mode: u32) -> io:
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     name.push(format!("-tmp-{}", hex::encode(random)));
     let temporary = folder.join(name);
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(&temporary)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
+    let written = write_durably(&file, content);
     written.inspect_err(|_| remove_quietly(&temporary))?;
     Ok(temporary)
+}
+
+fn write_durably(file: &File, content: &[u8]) -> io::Result<()> {
+    let written = direct::write_beginning(file, content)?;
+    file.write_all_at(&content[written..], written as u64)?;
+    file.sync_all()
 }
 
 /// The first error is the one to tell; what is left behind is a stray file of ours and no more.

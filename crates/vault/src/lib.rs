@@ -15,6 +15,7 @@ mod check;
 mod chunk;
 mod crypto;
 mod diff;
+mod direct;
 pub mod durable;
 mod error;
 mod goquote;

@@ -18,6 +18,7 @@ use super::{
     metadata::{self, Ownership},
     plan::{Plan, unfinished_name},
 };
+use crate::{direct, progress::Progress};
 
 /// Open files kept in each shard. All in all this stays far below the usual limit of 1,024.
 const OPEN_FILES: usize = 24;
@@ -29,17 +30,25 @@ pub(super) struct Files<'a> {
     ownership: Ownership,
     remaining: Vec<AtomicU32>,
     shards: Vec<Mutex<Shard>>,
+    direct: direct::Ability,
+    progress: &'a Progress,
+}
+
+/// A file that is open, for writes through the cache and, if it is large, past it.
+pub(super) struct OpenFile {
+    cached: File,
+    direct: Option<File>,
 }
 
 #[derive(Default)]
 struct Shard {
-    open: HashMap<u32, Arc<File>>,
+    open: HashMap<u32, Arc<OpenFile>>,
     order: VecDeque<u32>,
     made: Vec<bool>,
 }
 
 impl<'a> Files<'a> {
-    pub fn new(target: &'a Path, plan: &'a Plan, options: &RestoreOptions) -> Self {
+    pub fn new(target: &'a Path, plan: &'a Plan, options: &'a RestoreOptions) -> Self {
         let per_shard = plan.files.len().div_ceil(SHARDS);
         let shard = || {
             Mutex::new(Shard {
@@ -57,44 +66,78 @@ impl<'a> Files<'a> {
                 .map(|&count| AtomicU32::new(count))
                 .collect(),
             shards: (0..SHARDS).map(|_| shard()).collect(),
+            direct: direct::Ability::default(),
+            progress: &options.progress,
         }
     }
 
     /// Makes a file that has no content, whole.
     pub fn make_empty(&self, number: u32) -> Result<(), RestoreError> {
-        let file = self.open(number)?;
-        self.finish(number, &file)
+        self.open(number)?;
+        self.finish(number)
     }
 
-    /// Writes a piece that is all zeros by not writing it: the file is made in its full length.
-    pub fn skip(&self, number: u32) -> Result<Option<Arc<File>>, RestoreError> {
-        let file = self.open(number)?;
-        self.count_off(number, file)
+    /// Counts a file that is whole.
+    pub fn count_whole(&self) {
+        self.progress.did_file();
     }
 
-    /// Writes a piece. Returns the file if this was its last one.
+    /// Whether a piece of this file may go past the cache.
+    pub fn may_be_direct(&self, number: u32, offset: u64, length: usize) -> bool {
+        let size = self.plan.files[number as usize].node.size;
+        self.direct.is_there()
+            && size >= direct::WORTHWHILE_BYTES
+            && direct::is_aligned(offset, length)
+    }
+
+    /// Counts pieces that are all zeros and need no writing: the file is made in its full length.
+    pub fn skip(&self, number: u32) -> Result<Option<Arc<OpenFile>>, RestoreError> {
+        let file = self.open(number)?;
+        self.count_off(number, 1, file)
+    }
+
+    /// Writes bytes that are `pieces` pieces of the plan. Returns the file if it is whole now.
+    /// Aligned bytes of large files go past the cache if `bytes` lie in an aligned buffer.
     pub fn write(
         &self,
         number: u32,
         offset: u64,
         bytes: &[u8],
-    ) -> Result<Option<Arc<File>>, RestoreError> {
+        pieces: u32,
+    ) -> Result<Option<Arc<OpenFile>>, RestoreError> {
         let file = self.open(number)?;
-        file.write_all_at(bytes, offset)
-            .map_err(RestoreError::target("write", &self.path(number)))?;
-        self.count_off(number, file)
+        let written = match &file.direct {
+            Some(direct) if direct::is_aligned(offset, bytes.len()) && is_aligned_memory(bytes) => {
+                self.direct.write(direct, bytes, offset)
+            }
+            _ => Ok(false),
+        };
+        let written = written.and_then(|past_the_cache| {
+            if past_the_cache {
+                Ok(())
+            } else {
+                file.cached.write_all_at(bytes, offset)
+            }
+        });
+        written.map_err(RestoreError::target("write", &self.path(number)))?;
+        self.count_off(number, pieces, file)
     }
 
-    fn count_off(&self, number: u32, file: Arc<File>) -> Result<Option<Arc<File>>, RestoreError> {
-        if self.remaining[number as usize].fetch_sub(1, Ordering::AcqRel) != 1 {
+    fn count_off(
+        &self,
+        number: u32,
+        pieces: u32,
+        file: Arc<OpenFile>,
+    ) -> Result<Option<Arc<OpenFile>>, RestoreError> {
+        if self.remaining[number as usize].fetch_sub(pieces, Ordering::AcqRel) != pieces {
             return Ok(None);
         }
-        self.finish(number, &file)?;
+        self.finish(number)?;
         self.shard(number).open.remove(&number);
         Ok(Some(file))
     }
 
-    fn finish(&self, number: u32, _: &File) -> Result<(), RestoreError> {
+    fn finish(&self, number: u32) -> Result<(), RestoreError> {
         let path = self.path(number);
         metadata::apply(
             &path,
@@ -120,7 +163,7 @@ impl<'a> Files<'a> {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn open(&self, number: u32) -> Result<Arc<File>, RestoreError> {
+    fn open(&self, number: u32) -> Result<Arc<OpenFile>, RestoreError> {
         let mut shard = self.shard(number);
         if let Some(file) = shard.open.get(&number) {
             return Ok(Arc::clone(file));
@@ -128,10 +171,11 @@ impl<'a> Files<'a> {
         let path = self.path(number);
         let place = number as usize / SHARDS;
         let size = self.plan.files[number as usize].node.size;
-        let file = open(&path, !shard.made[place], size)
+        let cached = open(&path, !shard.made[place], size)
             .map_err(RestoreError::target("make the file", &path))?;
         shard.made[place] = true;
-        let file = Arc::new(file);
+        let direct = self.open_direct(&path, size);
+        let file = Arc::new(OpenFile { cached, direct });
         shard.open.insert(number, Arc::clone(&file));
         shard.order.push_back(number);
         if shard.order.len() > OPEN_FILES
@@ -141,6 +185,36 @@ impl<'a> Files<'a> {
         }
         Ok(file)
     }
+
+    /// Opens a large file once more, for writes past the cache; `None` where that cannot be.
+    fn open_direct(&self, path: &Path, size: u64) -> Option<File> {
+        if size < direct::WORTHWHILE_BYTES || !self.direct.is_there() {
+            return None;
+        }
+        let flags = (rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::NOFOLLOW).bits() as i32;
+        let opened = OpenOptions::new()
+            .write(true)
+            .custom_flags(flags)
+            .open(path);
+        if opened.is_err() {
+            self.direct.lost();
+        }
+        opened.ok()
+    }
+}
+
+impl OpenFile {
+    /// Makes its content durable.
+    ///
+    /// # Errors
+    /// As the file system failed.
+    pub fn sync(&self) -> io::Result<()> {
+        self.cached.sync_all()
+    }
+}
+
+fn is_aligned_memory(bytes: &[u8]) -> bool {
+    (bytes.as_ptr() as usize).is_multiple_of(direct::ALIGNMENT)
 }
 
 /// Opens a file; a new one must not be there, not even as a link, and gets its full length.

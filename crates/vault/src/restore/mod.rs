@@ -7,6 +7,7 @@
 mod files;
 mod metadata;
 mod plan;
+mod run;
 mod target;
 mod transfer;
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -15,8 +14,9 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::{
     FileDamage, RestoreError, RestoreOptions,
-    files::Files,
+    files::{Files, OpenFile},
     plan::{Piece, Plan},
+    run::Writer,
 };
 use crate::{
     error::VaultError,
@@ -30,10 +30,6 @@ use crate::{
 const MOST_RANGE_BYTES: u64 = 8 << 20;
 /// …over gaps of at most so many bytes, which are cheaper to read than to ask for anew.
 const MOST_GAP_BYTES: u64 = 256 << 10;
-/// A finished file of this size is made durable at once, while others are still written, so that
-/// the disk is not idle first and the bottleneck later.
-const SYNC_BYTES: u64 = 1 << 20;
-
 struct Transfer<'a> {
     vault: &'a Vault,
     plan: &'a Plan,
@@ -102,26 +98,30 @@ pub(super) fn run(
 }
 
 impl Transfer<'_> {
-    fn work(&self, part: usize, finished: Sender<Arc<File>>) {
+    fn work(&self, part: usize, finished: Sender<(u32, Arc<OpenFile>)>) {
         let (mut sealed, mut opener) = (Vec::new(), Opener::default());
+        let mut writer = Writer::new(self.plan, self.files, finished);
         while !self.is_over.load(Ordering::Relaxed) {
             let Some(range) = self.parts.next(part) else {
-                return;
+                break;
             };
             let pieces = &self.plan.pieces[self.ranges[range].clone()];
-            if let Err(error) = self.bring(pieces, &mut sealed, &mut opener, &finished) {
+            if let Err(error) = self.bring(pieces, &mut sealed, &mut opener, &mut writer) {
                 self.fail(error);
             }
+        }
+        if let Err(error) = writer.flush() {
+            self.fail(error);
         }
     }
 
     /// Makes finished files durable while others are written.
-    fn sync(&self, finished: &Receiver<Arc<File>>) {
-        for file in finished {
+    fn sync(&self, finished: &Receiver<(u32, Arc<OpenFile>)>) {
+        for (number, file) in finished {
             if !self.is_over.load(Ordering::Relaxed)
-                && let Err(source) = file.sync_all()
+                && let Err(source) = file.sync()
             {
-                let path = "a restored file".into();
+                let path = self.plan.files[number as usize].path.clone();
                 self.fail(RestoreError::Target {
                     operation: "make durable",
                     path,
@@ -142,7 +142,7 @@ impl Transfer<'_> {
         pieces: &[Piece],
         sealed: &mut Vec<u8>,
         opener: &mut Opener,
-        finished: &Sender<Arc<File>>,
+        writer: &mut Writer<'_>,
     ) -> Result<(), RestoreError> {
         let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else {
             return Ok(());
@@ -158,14 +158,14 @@ impl Transfer<'_> {
                 .store
                 .read_range(&key, u64::from(first.offset), &mut sealed[..length])
         {
-            return self.bring_one_by_one(pieces, error.into(), sealed, opener, finished);
+            return self.bring_one_by_one(pieces, error.into(), sealed, opener, writer);
         }
         self.progress.moved_stored(length as u64);
         let blobs: Vec<_> = pieces.chunk_by(|a, b| a.offset == b.offset).collect();
         let bytes = (first.offset, &mut sealed[..length]);
         let places = blobs.iter().map(|same| same[0].blob());
         opener.open_each(&self.vault.key, &pack, bytes, places, |at, opened| {
-            self.place(blobs[at], opened, finished)
+            self.place(blobs[at], opened, writer)
         })
     }
 
@@ -176,7 +176,7 @@ impl Transfer<'_> {
         error: VaultError,
         sealed: &mut [u8],
         opener: &mut Opener,
-        finished: &Sender<Arc<File>>,
+        writer: &mut Writer<'_>,
     ) -> Result<(), RestoreError> {
         if !error.is_damage_or_missing() {
             return Err(error.into());
@@ -192,7 +192,7 @@ impl Transfer<'_> {
                 Ok(()) => {
                     let pack = &self.plan.packs[same[0].pack as usize];
                     let opened = opener.open(&self.vault.key, pack, &same[0].blob(), bytes);
-                    self.place(same, opened, finished)?;
+                    self.place(same, opened, writer)?;
                 }
                 Err(error) => {
                     let error = VaultError::from(error);
@@ -208,7 +208,7 @@ impl Transfer<'_> {
         &self,
         places: &[Piece],
         opened: Result<&[u8], VaultError>,
-        finished: &Sender<Arc<File>>,
+        writer: &mut Writer<'_>,
     ) -> Result<(), RestoreError> {
         let plain = match opened {
             Ok(plain) => plain,
@@ -219,20 +219,12 @@ impl Transfer<'_> {
         };
         let is_hole = is_zero(plain);
         for place in places {
-            let done = if is_hole {
-                self.files.skip(place.file)?
+            if is_hole {
+                writer.skip(place)?;
             } else {
-                self.files.write(place.file, place.file_offset, plain)?
-            };
-            self.progress.did_bytes(plain.len() as u64);
-            if let Some(file) = done {
-                self.progress.did_file();
-                let size = self.plan.files[place.file as usize].node.size;
-                // The receiver outlives the workers.
-                if size >= SYNC_BYTES && finished.send(file).is_err() {
-                    return Err(RestoreError::Panicked);
-                }
+                writer.write(place, plain)?;
             }
+            self.progress.did_bytes(plain.len() as u64);
         }
         Ok(())
     }
