@@ -17,6 +17,7 @@ import limits
 import measure
 import report
 from cluster import Cluster, tree_bytes, warm
+from memory import Filler
 from variants import all_variants, is_installed
 
 HERE = Path(__file__).parent
@@ -32,6 +33,8 @@ class Bench:
         self.work = self.root / "work"
         self.cluster = Cluster(self.work, self.scale)
         self.variants = all_variants(self.cluster, self.work, rekindle)
+        self.filler = Filler(self.work)
+        self.source = 0
         self.results = []
         self.parts = []
         self.failed = []
@@ -54,11 +57,11 @@ class Bench:
         self.root.chmod(0o755)
         say(f"making the database, scale {self.scale}")
         self.cluster.create()
-        source = self.cluster.bytes()
-        say(f"{source / (1 << 20):.0f} MiB; {self.rounds} rounds of {len(self.variants)} variants")
+        self.source = self.cluster.bytes()
+        say(f"{self.source / (1 << 20):.0f} MiB; {self.rounds} rounds of "
+            f"{len(self.variants)} variants")
         for number in range(self.rounds):
             self.round(number)
-        self.write_report(source)
 
     def round(self, number):
         # Each round begins with another, so that none always follows the same one.
@@ -77,6 +80,7 @@ class Bench:
             self.restore(number, variant)
         for variant in ordered:
             if command := variant.check():
+                self.filler.fill()
                 warm(variant.at)
                 self.measure(number, variant, "check", command)
         self.cluster.settle()
@@ -89,6 +93,7 @@ class Bench:
             self.cluster.stop()
         else:
             self.archive_by(variant)
+        self.filler.fill()
         self.cluster.settle()
         done = self.measure(number, variant, phase, command,
                             stored=lambda: variant.stored_bytes() - before)
@@ -108,6 +113,7 @@ class Bench:
         target.mkdir(mode=0o700)
         shutil.chown(target, self.cluster.user)
         if command := variant.restore(target):
+            self.filler.fill()
             warm(variant.at)
             done = self.measure(number, variant, "restore", command)
             # Those that know only an older backup restore that; but nobody restores half of it.
@@ -137,10 +143,14 @@ class Bench:
         say(f"round {number + 1}  {phase:8}{variant.name:46}{cost.wall:7.2f} s")
         return True
 
-    def write_report(self, source):
+    def write_report(self):
+        """Of all that was measured, also if it is less than was to be."""
+        if not self.results:
+            return
         cores = len(os.sched_getaffinity(0))
-        print(f"Source {source / (1 << 20):.0f} MiB (scale {self.scale}), {cores} cores, medians of "
-              f"{self.rounds} rounds, version {self.version}, {time.strftime('%F')}\n")
+        rounds = len({result["round"] for result in self.results})
+        print(f"Source {self.source / (1 << 20):.0f} MiB (scale {self.scale}), {cores} cores, "
+              f"medians of {rounds} rounds, version {self.version}, {time.strftime('%F')}\n")
         for line in report.write(self.results, self.parts, cores):
             print(line)
 
@@ -169,6 +179,7 @@ def main():
     try:
         bench.run()
     finally:
+        bench.write_report()
         bench.clean()
     for failed in bench.failed:
         say(f"!!! FAILED: {failed}")

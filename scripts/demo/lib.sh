@@ -69,7 +69,7 @@ stop_server() {
 kill_server() {
     local pid=${servers[$1]}
     # shellcheck disable=SC2046 # one word for each process
-    kill -9 "$pid" $(pgrep -P "$pid")
+    kill -9 "$pid" $(cat "/proc/$pid/task/$pid/children")
     unset "servers[$1]"
 }
 
