@@ -62,7 +62,7 @@ pub fn restore_database(
     let clock = Instant::now();
     let cluster = cluster(request)?;
     let snapshot = find_point(vault, &request.point, Some(&request.service))?;
-    let index = vault.load_index()?;
+    let (index, _) = vault.load_readable_index()?;
     let manifest = Manifest::read(vault, &index, &snapshot)?;
     let (path, dumped) = find_dump(request, snapshot.id, &manifest)?;
     let node = vault

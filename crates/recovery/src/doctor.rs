@@ -236,7 +236,7 @@ fn look_at_physical(
 }
 
 fn can_read_in_place(cluster: &PostgresCluster, client: &mut Client) -> bool {
-    if cluster.physical() == Some(stack::CaptureMethod::Wire) {
+    if cluster.physical() == Some(stack::CaptureMethod::Wire) || !may_begin_backups(client) {
         return false;
     }
     let directory = cluster
@@ -244,6 +244,25 @@ fn can_read_in_place(cluster: &PostgresCluster, client: &mut Client) -> bool {
         .map(ToOwned::to_owned)
         .or_else(|| client.show("data_directory").ok().map(Into::into));
     directory.is_some_and(|directory| std::fs::File::open(directory.join("PG_VERSION")).is_ok())
+}
+
+/// Whether the role may call the functions that begin and end a backup.
+fn may_begin_backups(client: &mut Client) -> bool {
+    let functions = if client.major() >= 15 {
+        ["pg_backup_start(text, bool)", "pg_backup_stop(bool)"]
+    } else {
+        [
+            "pg_start_backup(text, bool, bool)",
+            "pg_stop_backup(bool, bool)",
+        ]
+    };
+    functions.iter().all(|function| {
+        let sql = format!("SELECT has_function_privilege('{function}', 'EXECUTE')::int");
+        client
+            .query(&sql)
+            .and_then(|rows| rows.single::<i32>())
+            .is_ok_and(|may| may == 1)
+    })
 }
 
 /// For the summary line: the worst of all findings.

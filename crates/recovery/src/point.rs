@@ -98,7 +98,7 @@ pub fn points(vault: &Vault) -> Result<PointList, RecoveryError> {
 /// If there is no such point, or the vault cannot be read.
 pub fn show_point(vault: &Vault, wanted: &str) -> Result<PointDetail, RecoveryError> {
     let snapshot = vault.find_snapshot(wanted)?;
-    let index = vault.load_index()?;
+    let (index, _) = vault.load_readable_index()?;
     let manifest = match Manifest::read(vault, &index, &snapshot) {
         Ok(manifest) => Some(manifest),
         Err(error) => {

@@ -217,7 +217,7 @@ fn next_steps(kind: &RestoredKind, to: &Path) -> Vec<String> {
 
 fn goal(vault: &Vault, request: &RestoreRequest) -> Result<Goal, RecoveryError> {
     let snapshot = find_point(vault, &request.point, request.service.as_deref())?;
-    let index = vault.load_index()?;
+    let (index, _) = vault.load_readable_index()?;
     let mut goal = Goal {
         tree_path: TreePath::root(),
         what: format!("everything in recovery point {}", snapshot.id.short()),

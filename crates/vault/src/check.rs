@@ -121,7 +121,7 @@ impl Vault {
         let (index, failed) = self.load_index_files()?;
         report.losses(failed)?;
         let mut bad = BadBlobs::default();
-        let packs = self.check_packs(&index, &mut report, &mut bad)?;
+        let packs = self.check_packs(&index, &mut report)?;
         if thoroughness == Thoroughness::AllData {
             self.read_packs(&packs, progress, &mut report, &mut bad)?;
         }
@@ -134,7 +134,6 @@ impl Vault {
         &self,
         index: &Index,
         report: &mut CheckReport,
-        bad: &mut BadBlobs,
     ) -> Result<Vec<(Id, Vec<PackedBlob>)>, VaultError> {
         let listed = self.store.list(FileKind::Pack.folder())?;
         let mut sizes: HashMap<Id, u64> = HashMap::new();
@@ -145,21 +144,31 @@ impl Vault {
         }
         report.packs = sizes.len();
         report.blobs = index.len();
+        let mut lost = Vec::new();
         let mut packs = index.by_pack();
         packs.retain(|(id, blobs)| {
             let needed = pack::least_bytes(blobs);
-            match sizes.remove(id) {
-                None => report.loss(format!("pack {id} is gone")),
+            let what = match sizes.remove(id) {
+                None => format!("pack {id} is gone"),
                 Some(size) if size < needed => {
-                    report.loss(format!(
-                        "pack {id} is cut: {size} bytes of at least {needed}"
-                    ));
+                    format!("pack {id} is cut: {size} bytes of at least {needed}")
                 }
                 Some(_) => return true,
-            }
-            bad.add(blobs);
+            };
+            lost.push((*id, blobs.clone(), what));
             false
         });
+        index.forget_packs(&lost.iter().map(|(id, ..)| *id).collect());
+        for (_, blobs, what) in lost {
+            // A later backup has stored anew what it needed.
+            if blobs.iter().all(|blob| index.contains(blob.kind, &blob.id)) {
+                report.oddity(format!(
+                    "{what}; all that was in it is stored elsewhere too"
+                ));
+            } else {
+                report.loss(what);
+            }
+        }
         for id in sizes.keys() {
             report.oddity(format!(
                 "pack {id} is in no index: left by an interrupted backup"

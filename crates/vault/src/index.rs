@@ -3,7 +3,10 @@
 //! In memory a blob costs 48 bytes: entries of two sorted tables (what the vault had when it was
 //! opened, and what has been merged since), searched by interpolation, because ids are uniform.
 
-use std::{collections::HashMap, sync::RwLock};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::RwLock,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +132,18 @@ impl Index {
             inner.sorted.extend(entries);
         }
         inner.sort();
+    }
+
+    /// Drops what is said to lie in these packs.
+    pub(crate) fn forget_packs(&self, packs: &HashSet<Id>) {
+        let mut inner = self.write();
+        let gone: HashSet<u32> = packs
+            .iter()
+            .filter_map(|id| inner.pack_numbers.get(id).copied())
+            .collect();
+        let stays = |entry: &Entry| !gone.contains(&(entry.pack & PACK_NUMBER));
+        inner.sorted.retain(stays);
+        inner.recent.retain(|_, entry| stays(entry));
     }
 
     /// How many blobs there are.

@@ -1,6 +1,6 @@
 //! An open vault.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,7 @@ use crate::{
     keyfile::{self, KeyInfo, Password},
     lock::{self, Lock, LockInfo, LockMode},
     opener::Opener,
+    pack::{self, PackedBlob},
     snapshot::{Snapshot, StoredSnapshot},
     store::{FileKind, ObjectKey, Store},
     tree::{Node, NodeKind, Tree},
@@ -241,6 +242,45 @@ impl Vault {
         }
         index.add_all(&packs);
         Ok((index, failed))
+    }
+
+    /// Takes out of the index what lies in packs that are gone or cut. A point that counts on them
+    /// could not be restored, and a backup without them stores what it needs anew. Returns what was
+    /// taken out.
+    pub(crate) fn forget_lost_packs(
+        &self,
+        index: &Index,
+    ) -> Result<Vec<(Id, Vec<PackedBlob>)>, VaultError> {
+        let listed = self.store.list(FileKind::Pack.folder())?;
+        let sizes: HashMap<Id, u64> = listed
+            .iter()
+            .filter_map(|object| Some((object.key.name().parse().ok()?, object.size_bytes)))
+            .collect();
+        let mut lost = index.by_pack();
+        lost.retain(|(id, blobs)| {
+            !blobs.is_empty()
+                && sizes
+                    .get(id)
+                    .is_none_or(|size| *size < pack::least_bytes(blobs))
+        });
+        if !lost.is_empty() {
+            tracing::warn!(
+                packs = lost.len(),
+                "packs that the index lists are gone or cut"
+            );
+            index.forget_packs(&lost.iter().map(|(id, _)| *id).collect());
+        }
+        Ok(lost)
+    }
+
+    /// Makes readers find the copies that are there of what lies in lost packs too. What lies
+    /// nowhere else stays where it was: the beginning of a cut pack may still be read.
+    pub(crate) fn prefer_stored_copies(&self, index: &Index) -> Result<(), VaultError> {
+        for (id, mut blobs) in self.forget_lost_packs(index)? {
+            blobs.retain(|blob| !index.contains(blob.kind, &blob.id));
+            index.add_pack(id, &blobs);
+        }
+        Ok(())
     }
 
     /// The ids of all files of a kind. Names that are no ids are other programs' temporary files.

@@ -48,7 +48,8 @@ pub struct PhysicalRecord {
     pub timeline: Timeline,
     /// When it began, by our clock.
     pub start_time: Timestamp,
-    /// When it stopped, by our clock: what was committed before is in it.
+    /// When it had stopped, by our clock. What it holds is all that was committed before `stop_lsn`,
+    /// which is a little earlier.
     pub stop_time: Timestamp,
     /// The source's tablespaces.
     pub tablespaces: Vec<Tablespace>,

@@ -15,11 +15,12 @@ mod tree_builder;
 mod worker;
 
 use std::{
+    panic,
     sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
 };
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::Timestamp;
 
 pub use failure::BackupError;
@@ -115,6 +116,7 @@ impl Vault {
         // Before the index is read: a prune between the two could delete what the index names.
         let lock = self.lock(LockMode::Shared)?;
         let index = Arc::new(self.load_index()?);
+        self.forget_lost_packs(&index)?;
         let failure = Arc::new(Failure::default());
         let threads = options
             .threads
@@ -136,7 +138,7 @@ impl Vault {
         for shard in 0..threads {
             let worker = Worker::new(Arc::clone(&shared), options.compression, shard)?;
             let queue = queue.clone();
-            workers.push(thread::spawn(move || worker.run(&queue)));
+            workers.push(thread::spawn(move || run_to_the_end(worker, &queue)));
         }
         Ok(Backup {
             parent: options
@@ -153,6 +155,16 @@ impl Vault {
             compression: options.compression,
             started,
         })
+    }
+}
+
+/// A worker that panics must fail the backup, and not leave those waiting who wait for it.
+fn run_to_the_end(mut worker: Worker, jobs: &Receiver<Job>) {
+    let work = panic::AssertUnwindSafe(|| worker.run(jobs));
+    if panic::catch_unwind(work).is_err() {
+        worker.shared.failure.set(BackupError::Panicked);
+        // Only takes jobs away, now that there is a failure.
+        worker.run(jobs);
     }
 }
 

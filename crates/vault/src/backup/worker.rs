@@ -164,13 +164,13 @@ impl Worker {
 
     /// Works until it is sent home. After a failure jobs are only taken away, so that nobody waits
     /// for room in the queue for ever.
-    pub fn run(mut self, jobs: &Receiver<Job>) {
+    pub fn run(&mut self, jobs: &Receiver<Job>) {
         for job in jobs {
             let outcome = match job {
                 Job::End => return,
                 _ if self.shared.failure.has_happened() => continue,
-                Job::Range { reading, number } => reading.read_range(number, &mut self),
-                Job::Piece(piece) => piece.store(&mut self),
+                Job::Range { reading, number } => reading.read_range(number, self),
+                Job::Piece(piece) => piece.store(self),
             };
             if let Err(error) = outcome {
                 self.shared.failure.set(error);

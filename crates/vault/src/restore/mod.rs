@@ -192,7 +192,7 @@ impl Vault {
     ) -> Result<RestoreReport, RestoreError> {
         let started = Instant::now();
         let _lock = self.lock_for_reading()?;
-        let (index, lost) = self.load_what_is_left_of_the_index()?;
+        let (index, lost) = self.load_readable_index()?;
         let plan = Plan::make(self, &index, snapshot, path, &options.last)
             .map_err(|error| error.because_of(&lost))?;
         options.progress.expect_bytes(plan.bytes());
@@ -222,7 +222,10 @@ impl Vault {
 
     /// The index without its damaged files, and what is wrong with those: what the others list can
     /// be restored all the same.
-    fn load_what_is_left_of_the_index(&self) -> Result<(Index, Vec<VaultError>), VaultError> {
+    ///
+    /// # Errors
+    /// As the store failed otherwise.
+    pub fn load_readable_index(&self) -> Result<(Index, Vec<VaultError>), VaultError> {
         let (index, failed) = self.load_index_files()?;
         let (lost, mut failed): (Vec<_>, Vec<_>) = failed
             .into_iter()
@@ -230,7 +233,11 @@ impl Vault {
         for error in &lost {
             tracing::warn!(error = error.in_full(), "restoring without an index file");
         }
-        failed.pop().map_or(Ok((index, lost)), Err)
+        if let Some(error) = failed.pop() {
+            return Err(error);
+        }
+        self.prefer_stored_copies(&index)?;
+        Ok((index, lost))
     }
 
     /// A shared lock, or none where the vault cannot be written to: on the worst day the vault may
