@@ -107,7 +107,8 @@ def rate(done, started):
 
 
 def bounds(parts, cores):
-    """MiB/s of a backup and of a restore that do nothing but what they must, on all cores.
+    """MiB/s of a backup and of a restore that do nothing but what they must, on all cores, each
+    part as fast as the common programs that were measured. It can be beaten by better parts only.
 
     A backup reads and hashes everything, compresses it, and encrypts what is left; a restore
     does the same backwards, and writes everything. `None` where a part is unknown.

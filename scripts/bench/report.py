@@ -68,5 +68,5 @@ def limits_table(parts, cores):
     backup, restore = limits.bounds({name: median(one[name] for one in parts)
                                      for name in parts[0]}, cores)
     if backup:
-        yield f"| **all that a backup must do, on {cores} cores** | **{backup:.0f}** |"
-        yield f"| **all that a restore must do, on {cores} cores** | **{restore:.0f}** |"
+        yield f"| **the parts of a backup, spread over {cores} cores** | **{backup:.0f}** |"
+        yield f"| **the parts of a restore, spread over {cores} cores** | **{restore:.0f}** |"
