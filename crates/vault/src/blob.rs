@@ -40,6 +40,9 @@ pub enum DataClass {
 /// A blob no longer than this is not sampled: there is nothing to save.
 const SAMPLED_FROM_BYTES: usize = 32 * 1024;
 const SAMPLE_BYTES: usize = 4096;
+/// Most data shows at a glance that it is no noise: text has some 60 different bytes in this many.
+const GLANCE_BYTES: usize = 512;
+const GLANCE_DISTINCT: u32 = 180;
 /// Bits per byte above which 4 KiB cannot be told from noise (true noise measures about 7.95).
 const NOISE_BITS_PER_BYTE: f32 = 7.9;
 
@@ -126,8 +129,19 @@ fn is_noise(plain: &[u8]) -> bool {
     }
     let near_start = plain.len() / 8;
     let near_end = plain.len() - SAMPLE_BYTES - plain.len() / 8;
-    entropy(&plain[near_start..near_start + SAMPLE_BYTES]) > NOISE_BITS_PER_BYTE
+    let glance = &plain[near_start..near_start + GLANCE_BYTES];
+    distinct_bytes(glance) >= GLANCE_DISTINCT
+        && entropy(&plain[near_start..near_start + SAMPLE_BYTES]) > NOISE_BITS_PER_BYTE
         && entropy(&plain[near_end..near_end + SAMPLE_BYTES]) > NOISE_BITS_PER_BYTE
+}
+
+/// How many different bytes there are in a sample: of 512 bytes of noise some 221.
+fn distinct_bytes(sample: &[u8]) -> u32 {
+    let mut seen = [0_u64; 4];
+    for &byte in sample {
+        seen[usize::from(byte >> 6)] |= 1 << (byte & 63);
+    }
+    seen.iter().map(|bits| bits.count_ones()).sum()
 }
 
 /// Bits per byte of a sample, were its bytes independent of each other.

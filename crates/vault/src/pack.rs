@@ -50,8 +50,14 @@ pub(crate) struct FinishedPack {
 
 impl PackBuilder {
     pub fn with_capacity(bytes: usize) -> Self {
+        Self::reusing(Vec::with_capacity(bytes))
+    }
+
+    /// A pack in the memory of an earlier one.
+    pub fn reusing(mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
         Self {
-            bytes: Vec::with_capacity(bytes),
+            bytes,
             blobs: Vec::new(),
         }
     }

@@ -52,6 +52,10 @@ use crate::{
     vault::Vault,
 };
 
+/// Jobs that may wait for a worker. Those of streams hold memory and are bounded by its budget; a
+/// short queue would let whoever feeds it and those who empty it wait for each other in turn.
+const JOBS_AHEAD: usize = 256;
+
 /// How a backup works.
 pub struct BackupOptions {
     /// How hard to compress.
@@ -133,7 +137,7 @@ impl Vault {
         );
         let gear = Gear::new(&self.config.chunker_polynomial);
         let shared = Arc::new(Shared::new(packer, gear, failure, options.progress));
-        let (jobs, queue) = bounded(4 * threads);
+        let (jobs, queue) = bounded(JOBS_AHEAD);
         let mut workers = Vec::new();
         for shard in 0..threads {
             let worker = Worker::new(Arc::clone(&shared), options.compression, shard)?;

@@ -29,6 +29,8 @@ use crate::{
 
 /// As many packs may be on their way to the store at once; the local disk is busy with two.
 const UPLOADS: usize = 2;
+/// Room behind a full pack for its last blob and its header, so that it rarely grows.
+const SLACK_BYTES: usize = 1 << 20;
 /// Packs being filled at the same time, so that workers rarely wait for each other.
 const MOST_SHARDS: usize = 4;
 /// An index file is written when it lists so many blobs, as restic does…
@@ -66,6 +68,8 @@ struct Inner {
     index: Arc<Index>,
     claimed: Vec<Mutex<HashSet<(Id, BlobKind)>>>,
     unlisted: Mutex<Unlisted>,
+    /// Memory of stored packs: to ask the kernel for it anew costs a page fault for every 4 KiB.
+    spare: Mutex<Vec<Vec<u8>>>,
     failure: Arc<Failure>,
     progress: Arc<Progress>,
     added: Added,
@@ -103,6 +107,7 @@ impl Packer {
             index,
             claimed: (0..64).map(|_| Mutex::default()).collect(),
             unlisted: Mutex::new(unlisted),
+            spare: Mutex::default(),
             failure,
             progress,
             added: Added::default(),
@@ -171,7 +176,9 @@ impl Packer {
         };
         let mut builder = lock(builder);
         if builder.is_empty() {
-            *builder = PackBuilder::with_capacity(self.pack_bytes + sealed.len());
+            let spare = lock(&self.inner.spare).pop();
+            let room = || Vec::with_capacity(self.pack_bytes + SLACK_BYTES);
+            *builder = PackBuilder::reusing(spare.unwrap_or_else(room));
         }
         builder.add(id, kind, sealed, plain_length);
         if builder.len() < self.pack_bytes {
@@ -239,6 +246,7 @@ impl Inner {
             if let Err(error) = self.upload(&pack) {
                 self.failure.set(error.into());
             }
+            lock(&self.spare).push(pack.bytes);
         }
     }
 

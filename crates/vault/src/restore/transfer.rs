@@ -30,6 +30,9 @@ use crate::{
 const MOST_RANGE_BYTES: u64 = 8 << 20;
 /// …over gaps of at most so many bytes, which are cheaper to read than to ask for anew.
 const MOST_GAP_BYTES: u64 = 256 << 10;
+/// While one thread waits for the disk, another one computes.
+const THREADS_PER_CORE: usize = 2;
+
 struct Transfer<'a> {
     vault: &'a Vault,
     plan: &'a Plan,
@@ -54,11 +57,8 @@ pub(super) fn run(
             files.make_empty(number as u32)?;
         }
     }
-    let threads = options
-        .threads
-        .or_else(|| thread::available_parallelism().ok().map(Into::into))
-        .unwrap_or(2)
-        .max(1);
+    let cores = thread::available_parallelism().map_or(2, usize::from);
+    let threads = options.threads.unwrap_or(cores * THREADS_PER_CORE).max(1);
     let ranges = ranges(&plan.pieces);
     let transfer = Transfer {
         vault,
