@@ -109,3 +109,18 @@ pub fn vault_hint(error: &VaultError) -> Option<String> {
     };
     Some(hint.to_owned())
 }
+
+/// An error with all its causes, on one line.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}

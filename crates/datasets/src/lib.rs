@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use rekindle_stack as stack;
 use rekindle_vault::{Backup, Progress, TreePath};
 
-pub use error::{CaptureError, dump_hint, vault_hint};
+pub use error::{CaptureError, dump_hint, vault_hint, with_causes};
 pub use record::DatasetRecord;
 
 /// What a capture is told.

@@ -1,11 +1,11 @@
 //! Looks for what would make a backup or a restore fail, before it does.
 
-use rekindle_datasets::{dataset_of, dump_hint, postgres::PostgresCluster};
+use rekindle_datasets::{dataset_of, dump_hint, postgres::PostgresCluster, with_causes};
 use rekindle_postgres::{Client, Mode, ServerIdentity, dump::Tools, identity};
 use rekindle_stack::{self as stack, Stack};
 use serde::Serialize;
 
-use crate::{open_vault, status::chain};
+use crate::open_vault;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -72,7 +72,7 @@ fn look_at_vault(stack: &Stack, findings: &mut Findings) {
     let subject = "vault";
     let vault = match open_vault(&stack.vault) {
         Ok(vault) => vault,
-        Err(error) => return findings.problem(subject, chain(&error), error.hint()),
+        Err(error) => return findings.problem(subject, with_causes(&error), error.hint()),
     };
     match vault.readable_snapshots() {
         Ok((snapshots, failed)) => {
@@ -83,10 +83,10 @@ fn look_at_vault(stack: &Stack, findings: &mut Findings) {
             );
             for error in failed {
                 let fix = "`rekindle vault check --read-data` tells what is hit".to_owned();
-                findings.problem(subject, chain(&error), Some(fix));
+                findings.problem(subject, with_causes(&error), Some(fix));
             }
         }
-        Err(error) => findings.problem(subject, chain(&error), None),
+        Err(error) => findings.problem(subject, with_causes(&error), None),
     }
     look_at_locks(&vault, findings);
     look_at_free_space(stack, findings);
@@ -115,7 +115,7 @@ fn look_at_locks(vault: &rekindle_vault::Vault, findings: &mut Findings) {
                 );
             }
         }
-        Err(error) => findings.problem("vault", chain(&error), None),
+        Err(error) => findings.problem("vault", with_causes(&error), None),
     }
 }
 
@@ -142,7 +142,7 @@ fn look_at_service(service: &stack::Service, findings: &mut Findings) {
         if let stack::Dataset::Postgres(settings) = dataset {
             match PostgresCluster::from_settings(settings) {
                 Ok(cluster) => look_at_postgres(subject, &cluster, findings),
-                Err(error) => findings.problem(subject, chain(&error), error.hint()),
+                Err(error) => findings.problem(subject, with_causes(&error), error.hint()),
             }
         } else if matches!(dataset_of(dataset), Ok(None)) {
             findings.problem(
@@ -162,7 +162,7 @@ fn look_at_postgres(subject: &str, cluster: &PostgresCluster, findings: &mut Fin
         Ok(client) => client,
         Err(error) => {
             let hint = error.hint().map(str::to_owned);
-            return findings.problem(subject, chain(&error), hint);
+            return findings.problem(subject, with_causes(&error), hint);
         }
     };
     match identity(&mut client) {
@@ -170,7 +170,11 @@ fn look_at_postgres(subject: &str, cluster: &PostgresCluster, findings: &mut Fin
             findings.fine(subject, format!("PostgreSQL {} answers", identity.version));
             look_at_settings(subject, &identity, findings);
         }
-        Err(error) => findings.problem(subject, chain(&error), error.hint().map(str::to_owned)),
+        Err(error) => findings.problem(
+            subject,
+            with_causes(&error),
+            error.hint().map(str::to_owned),
+        ),
     }
     if cluster.physical().is_some() {
         look_at_physical(subject, cluster, &mut client, findings);
@@ -185,7 +189,7 @@ fn look_at_postgres(subject: &str, cluster: &PostgresCluster, findings: &mut Fin
                     tools.bin_dir().display()
                 ),
             ),
-            Err(error) => findings.problem(subject, chain(&error), dump_hint(&error)),
+            Err(error) => findings.problem(subject, with_causes(&error), dump_hint(&error)),
         }
     }
 }
@@ -219,13 +223,20 @@ fn look_at_physical(
         Ok(_) => findings.fine(subject, "a replication connection is accepted"),
         Err(error) if can_read_in_place(cluster, client) => findings.advice(
             subject,
-            format!("in place works; over the wire would not: {}", chain(&error)),
+            format!(
+                "in place works; over the wire would not: {}",
+                with_causes(&error)
+            ),
             error
                 .hint()
                 .unwrap_or("give the role REPLICATION")
                 .to_owned(),
         ),
-        Err(error) => findings.problem(subject, chain(&error), error.hint().map(str::to_owned)),
+        Err(error) => findings.problem(
+            subject,
+            with_causes(&error),
+            error.hint().map(str::to_owned),
+        ),
     }
     if can_read_in_place(cluster, client) {
         findings.fine(

@@ -1,7 +1,7 @@
 //! How things are: which service runs, and how much would be lost now.
 
 use jiff::Timestamp;
-use rekindle_datasets::postgres::PostgresCluster;
+use rekindle_datasets::{postgres::PostgresCluster, with_causes};
 use rekindle_postgres::{Client, Mode};
 use rekindle_stack::{self as stack, Stack};
 use rekindle_vault::Vault;
@@ -85,7 +85,7 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
     let points = match vault {
         Ok(vault) => readable_points(vault, &mut problems),
         Err(error) => {
-            problems.push(chain(error));
+            problems.push(with_causes(error));
             Vec::new()
         }
     };
@@ -96,7 +96,7 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
             stored_bytes,
         }),
         Err(error) => {
-            problems.push(chain(&error));
+            problems.push(with_causes(&error));
             None
         }
     });
@@ -126,7 +126,7 @@ fn readable_points(vault: &Vault, problems: &mut Vec<String>) -> Vec<PointSummar
             list.points
         }
         Err(error) => {
-            problems.push(chain(&error));
+            problems.push(with_causes(&error));
             Vec::new()
         }
     }
@@ -185,11 +185,11 @@ fn ask(service: &stack::Service) -> (String, String, Option<String>) {
         return unknown();
     };
     let asked = PostgresCluster::from_settings(settings)
-        .map_err(|error| chain(&error))
+        .map_err(|error| with_causes(&error))
         .and_then(|cluster| {
             Client::connect(cluster.options(), Mode::Sql)
                 .and_then(|mut client| client.query("SELECT 1").map(drop))
-                .map_err(|error| chain(&error))
+                .map_err(|error| with_causes(&error))
         });
     match asked {
         Ok(()) => ("running".to_owned(), "healthy".to_owned(), None),
@@ -199,18 +199,4 @@ fn ask(service: &stack::Service) -> (String, String, Option<String>) {
             Some(reason),
         ),
     }
-}
-
-/// An error with all its causes, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }

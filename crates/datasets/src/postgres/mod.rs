@@ -21,6 +21,7 @@ pub use record::{DumpedDatabase, LogicalRecord, PhysicalMethod, PhysicalRecord, 
 
 use crate::{
     CaptureContext, CaptureError, Captured, Dataset, DatasetRecord, chunking::page_chunk_bytes,
+    with_causes,
 };
 
 /// Where the physical backup lies below the dataset.
@@ -324,18 +325,4 @@ pub(crate) fn private_directory() -> Node {
         mtime: jiff::Timestamp::now(),
         ..Node::default()
     }
-}
-
-/// An error with all its causes, on one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
