@@ -70,6 +70,9 @@ kill_server() {
     local pid=${servers[$1]}
     # shellcheck disable=SC2046 # one word for each process
     kill -9 "$pid" $(cat "/proc/$pid/task/$pid/children")
+    # As on a new machine. The next server would take the dead one for alive until somebody has
+    # waited for it, which the first process of some containers never does.
+    rm -f "$WORK"/run/.s.PGSQL.*
     unset "servers[$1]"
 }
 

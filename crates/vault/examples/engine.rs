@@ -1,7 +1,8 @@
 //! The engine alone, for benchmarks and profiles: no configuration, no services.
 //!
 //! `engine init VAULT`, `engine backup VAULT DIR [pages]`, `engine restore VAULT DIR`,
-//! `engine check VAULT`. The password is `bench`.
+//! `engine check VAULT`. The password is `bench`; `THREADS` restore, and
+//! pages are cut every `CHUNK_KIB`.
 
 #![allow(clippy::print_stderr, reason = "an example talks to whoever runs it")]
 
@@ -31,7 +32,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["restore", _, target] => {
             let vault = Vault::open(store, &password)?;
             let snapshot = vault.find_snapshot("latest")?;
-            let options = RestoreOptions::default();
+            let threads = env::var("THREADS").ok().and_then(|text| text.parse().ok());
+            let options = RestoreOptions {
+                threads,
+                ..RestoreOptions::default()
+            };
             vault.restore(&snapshot, &TreePath::root(), Path::new(target), &options)?;
         }
         ["check", _] => {
