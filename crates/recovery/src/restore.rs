@@ -18,9 +18,6 @@ use serde::Serialize;
 
 use crate::{PointSummary, RecoveryError, manifest::Manifest};
 
-/// A file that every server makes itself, so that its owner is the one who runs the server.
-const OWNED_BY_THE_SERVER: &str = "PG_VERSION";
-
 /// What to restore, and where to.
 pub struct RestoreRequest {
     /// An id, the beginning of one, or `latest`.
@@ -31,8 +28,8 @@ pub struct RestoreRequest {
     pub path: Option<String>,
     /// An empty or new directory.
     pub to: PathBuf,
-    /// Whose the files shall be. If `None`, as they were, and all of a PostgreSQL data directory of
-    /// the user who ran the server; this process's own where it may not give files away.
+    /// Whose the files shall be. If `None`, as they were; this process's own where it may not give
+    /// files away.
     pub ownership: Option<Ownership>,
     /// Watched by whoever shows progress.
     pub progress: Arc<Progress>,
@@ -138,10 +135,7 @@ pub fn plan_restore(vault: &Vault, request: &RestoreRequest) -> Result<RestorePl
 /// [`RecoveryError::NotStartable`] if a data directory turned out incomplete.
 pub fn restore(vault: &Vault, request: &RestoreRequest) -> Result<RestoreOutcome, RecoveryError> {
     let goal = goal(vault, request)?;
-    let ownership = match request.ownership {
-        Some(ownership) => ownership,
-        None => usual_ownership(vault, &goal),
-    };
+    let ownership = request.ownership.unwrap_or_else(Ownership::of_this_process);
     let options = RestoreOptions {
         ownership,
         last: goal.last,
@@ -170,24 +164,6 @@ pub fn restore(vault: &Vault, request: &RestoreRequest) -> Result<RestoreOutcome
         took: report.took,
         left_out: report.left_out,
     })
-}
-
-/// All of a data directory belongs to the user who runs the server, also the entries of it that no
-/// server told an owner of, as WAL that came over the wire: a server cannot read what is root's.
-fn usual_ownership(vault: &Vault, goal: &Goal) -> Ownership {
-    let usual = Ownership::of_this_process();
-    if !goal.postgres || usual != Ownership::AsStored {
-        return usual;
-    }
-    let path = [goal.tree_path.as_bytes(), OWNED_BY_THE_SERVER.as_bytes()].join(&b'/');
-    // What cannot be read is told by the restore itself, with everything that is hit.
-    match vault.find_node(&goal.index, &goal.snapshot, path) {
-        Ok(Some(node)) => Ownership::Of {
-            uid: node.uid,
-            gid: node.gid,
-        },
-        _ => usual,
-    }
 }
 
 fn postgres_directory(to: &Path) -> Result<RestoredKind, RecoveryError> {
