@@ -214,6 +214,19 @@ fn add_postgres(postgres: &PostgresDataset, map: &mut Entries) {
         "bin_dir",
         postgres.bin_dir.as_ref().map(|path| path.display()),
     );
+    map.maybe("wal_slot", postgres.wal_slot.as_ref());
+    map.maybe(
+        "wal_spool",
+        postgres.wal_spool.as_ref().map(|path| path.display()),
+    );
+    if let Some(limit) = postgres.wal_spool_limit {
+        map.add("wal_spool_limit", Yaml::plain(limit));
+    }
+    if postgres.wal_synchronous {
+        map.add("wal_synchronous", Yaml::plain(true));
+    }
+    map.maybe("stop_command", postgres.stop_command.as_ref());
+    map.maybe("start_command", postgres.start_command.as_ref());
 }
 
 fn task(task: &ScheduledTask) -> Yaml {

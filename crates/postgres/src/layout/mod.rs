@@ -4,6 +4,7 @@
 //! "Backing Up The Data Directory" and "Frontend/Backend Protocol: BASE_BACKUP".
 
 mod exclusion;
+mod history;
 mod label;
 mod lsn;
 mod relation;
@@ -11,6 +12,7 @@ mod segment;
 mod tablespace_map;
 
 pub use exclusion::{Exclusion, RECEIVED_LAST, exclusion, is_contents_excluded};
+pub use history::{HistoryEntry, TimelineHistory};
 pub use label::BackupLabel;
 pub use lsn::{Lsn, Timeline};
 pub use relation::{Fork, RelationFile, relation_file};

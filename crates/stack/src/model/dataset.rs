@@ -62,6 +62,23 @@ pub struct PostgresDataset {
     pub data_directory: Option<PathBuf>,
     /// The directory of `pg_dump`, `pg_restore` and `psql`. Default: found by the server's version.
     pub bin_dir: Option<PathBuf>,
+    /// With `wal: stream`: name of the replication slot. Default: `rekindle_<stack>_<service>`.
+    pub wal_slot: Option<String>,
+    /// With `wal: stream`: where received WAL is kept until every vault has it. Default:
+    /// `/var/lib/rekindle/wal/<stack>/<service>`.
+    pub wal_spool: Option<PathBuf>,
+    /// With `wal: stream`: how large the spool may grow, as in `4GiB`, before the server has to keep
+    /// its WAL itself.
+    #[schemars(with = "Option<crate::schema::Size>")]
+    pub wal_spool_limit: Option<u64>,
+    /// With `wal: stream`: answer each record as soon as it is safe in the spool, so that the server
+    /// can wait for it (`synchronous_standby_names`).
+    #[schemars(extend("default" = false))]
+    pub wal_synchronous: bool,
+    /// Shell command that stops the server, for a restore in place. Default: `pg_ctl stop`.
+    pub stop_command: Option<String>,
+    /// Shell command that starts it again. Default: `pg_ctl start`.
+    pub start_command: Option<String>,
 }
 
 impl PostgresDataset {

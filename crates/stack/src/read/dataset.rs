@@ -55,6 +55,12 @@ fn postgres(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<PostgresDataset
         .unwrap_or_default();
     let data_directory = f.path("data_directory", ctx);
     let bin_dir = f.path("bin_dir", ctx);
+    let wal_slot = f.optional("wal_slot", ctx, slot_name);
+    let wal_spool = f.path("wal_spool", ctx);
+    let wal_spool_limit = f.optional("wal_spool_limit", ctx, scalar::size);
+    let wal_synchronous = f.optional("wal_synchronous", ctx, scalar::boolean);
+    let stop_command = f.optional("stop_command", ctx, scalar::text);
+    let start_command = f.optional("start_command", ctx, scalar::text);
     Some(PostgresDataset {
         url: url?,
         password,
@@ -64,7 +70,29 @@ fn postgres(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<PostgresDataset
         method,
         data_directory,
         bin_dir,
+        wal_slot,
+        wal_spool,
+        wal_spool_limit,
+        wal_synchronous: wal_synchronous.unwrap_or(false),
+        stop_command,
+        start_command,
     })
+}
+
+/// What PostgreSQL takes for the name of a slot. Source: its manual, "Replication Slots".
+fn slot_name(node: &Node, ctx: &mut Context<'_>) -> Option<String> {
+    let name = scalar::text(node, ctx)?;
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    if (1..=63).contains(&name.len()) && name.bytes().all(allowed) {
+        return Some(name);
+    }
+    let help = Some("lower-case letters, digits and `_`, 63 at most".to_owned());
+    ctx.error(
+        node.place,
+        format!("`{}` is no name of a replication slot", quoted(&name)),
+        help,
+    );
+    None
 }
 
 /// The password of its own key; one in the URL as well would leave open which of them counts.
