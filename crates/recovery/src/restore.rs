@@ -139,8 +139,8 @@ pub fn restore(vault: &Vault, request: &RestoreRequest) -> Result<RestoreOutcome
     let options = RestoreOptions {
         ownership,
         last: goal.last,
-        threads: None,
         progress: Arc::clone(&request.progress),
+        ..RestoreOptions::default()
     };
     let report = vault
         .restore(&goal.snapshot, &goal.tree_path, &request.to, &options)

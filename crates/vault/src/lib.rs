@@ -55,7 +55,9 @@ pub use lock::{Lock, LockConflict, LockInfo, LockMode};
 pub use pack::PackedBlob;
 pub use path::{BadPath, TreePath};
 pub use progress::Progress;
-pub use restore::{FileDamage, Ownership, RestoreError, RestoreOptions, RestoreReport};
+pub use restore::{
+    FileDamage, Ownership, RestoreError, RestoreOptions, RestoreReport, UnfinishedRestore,
+};
 pub use snapshot::{Snapshot, StoredSnapshot, Summary};
 pub use stats::VaultStats;
 pub use store::Store;

@@ -35,6 +35,8 @@ pub struct RestoreOptions {
     /// Files that get their names only when everything else is durable, relative to the restored
     /// part: what makes a restored directory usable, so that half a one cannot pass for whole.
     pub last: Vec<TreePath>,
+    /// Bytes that will be added to the directory afterwards, and must have room too.
+    pub also_needed_bytes: u64,
     /// Threads, at least one; as many as there are cores if `None`.
     pub threads: Option<usize>,
     /// Watched by whoever shows progress.
@@ -47,6 +49,7 @@ impl Default for RestoreOptions {
         Self {
             ownership,
             last: Vec::new(),
+            also_needed_bytes: 0,
             threads: None,
             progress: Arc::default(),
         }
@@ -174,6 +177,43 @@ impl RestoreError {
     }
 }
 
+/// A directory that holds everything but the files that are named last. Dropped, it stays marked as
+/// unfinished, and the next restore into it begins anew.
+pub struct UnfinishedRestore {
+    plan: Plan,
+    target: Target,
+    ownership: Ownership,
+    left_out: Vec<String>,
+    started: Instant,
+    _lock: Option<crate::lock::Lock>,
+}
+
+impl UnfinishedRestore {
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.target.directory()
+    }
+
+    /// Names the last files and removes the mark: the directory is whole from here on. What was
+    /// added to it must be durable by then.
+    ///
+    /// # Errors
+    /// As the target's file system failed.
+    pub fn finish(self) -> Result<RestoreReport, RestoreError> {
+        let plan = &self.plan;
+        plan.name_last_files(self.target.directory())?;
+        self.target.finish(plan.root(), self.ownership)?;
+        Ok(RestoreReport {
+            files: plan.file_count(),
+            others: plan.other_count(),
+            bytes: plan.bytes(),
+            took: self.started.elapsed(),
+            left_out: self.left_out,
+        })
+    }
+}
+
 impl Vault {
     /// Restores the part of a snapshot at `path` (the root for all of it) into `directory`, which
     /// must be empty, or left unfinished by an earlier restore. A directory's content lands in
@@ -190,13 +230,33 @@ impl Vault {
         directory: &Path,
         options: &RestoreOptions,
     ) -> Result<RestoreReport, RestoreError> {
+        self.begin_restore(snapshot, path, directory, options)?
+            .finish()
+    }
+
+    /// Like [`Self::restore`], up to where only the files that are named last are missing, and the
+    /// directory still has its mark. Whatever belongs to a whole directory and is not in the
+    /// snapshot is added before [`UnfinishedRestore::finish`].
+    ///
+    /// # Errors
+    /// As [`Self::restore`].
+    pub fn begin_restore(
+        &self,
+        snapshot: &Snapshot,
+        path: &TreePath,
+        directory: &Path,
+        options: &RestoreOptions,
+    ) -> Result<UnfinishedRestore, RestoreError> {
         let started = Instant::now();
-        let _lock = self.lock_for_reading()?;
+        let lock = self.lock_for_reading()?;
         let (index, lost) = self.load_readable_index()?;
         let plan = Plan::make(self, &index, snapshot, path, &options.last)
             .map_err(|error| error.because_of(&lost))?;
         options.progress.expect_bytes(plan.bytes());
-        let target = Target::prepare(directory, snapshot, plan.needed_bytes())?;
+        let needed_bytes = plan
+            .needed_bytes()
+            .saturating_add(options.also_needed_bytes);
+        let target = Target::prepare(directory, snapshot, needed_bytes)?;
         plan.make_directories(target.directory())?;
         let files = Files::new(target.directory(), &plan, options);
         let mut damages = plan.damages(&lost);
@@ -209,14 +269,13 @@ impl Vault {
         if !damages.is_empty() {
             return Err(RestoreError::Incomplete { damages });
         }
-        plan.name_last_files(target.directory())?;
-        target.finish(plan.root(), options.ownership)?;
-        Ok(RestoreReport {
-            files: plan.file_count(),
-            others: plan.other_count(),
-            bytes: plan.bytes(),
-            took: started.elapsed(),
+        Ok(UnfinishedRestore {
+            plan,
+            target,
+            ownership: options.ownership,
             left_out,
+            started,
+            _lock: lock,
         })
     }
 
