@@ -2,7 +2,7 @@
 //!
 //! Start at [`wire::take`] for a base backup over a connection, at [`in_place::Session`] for one of
 //! a data directory within reach, at [`dump`] for logical ones. [`Client`] is the one connection
-//! they share; [`layout`] knows names and places and does no I/O.
+//! they share; [`server`] runs servers on directories that were restored; [`layout`] knows names and places and does no I/O.
 //!
 //! Absent on purpose: where backups are stored. What is captured goes to a [`PgdataSink`].
 
@@ -15,7 +15,9 @@ pub mod in_place;
 pub mod layout;
 mod options;
 mod portable_config;
+mod programs;
 mod restored;
+pub mod server;
 mod sink;
 pub mod wire;
 
@@ -26,5 +28,5 @@ pub use identity::{ServerIdentity, identity};
 pub use layout::{Lsn, SegmentName, SegmentSize, Timeline};
 pub use options::{ConnectOptions, Host, SslMode};
 pub use portable_config::{PortableConfig, portable_config};
-pub use restored::{RestoredDirectory, prepare_restored};
+pub use restored::{RestoredDirectory, major_of_directory, prepare_restored};
 pub use sink::{EntryMeta, PgdataSink};

@@ -40,7 +40,7 @@ pub struct RestoredDirectory {
 /// # Errors
 /// [`Error::Damaged`] if something is missing, [`Error::Io`].
 pub fn prepare_restored(directory: &Path) -> Result<RestoredDirectory, Error> {
-    let major = major(directory)?;
+    let major = major_of_directory(directory)?;
     let control = ControlFile::read(directory)?;
     for needed in NEEDED_DIRS {
         if !directory.join(needed).is_dir() {
@@ -66,7 +66,11 @@ pub fn prepare_restored(directory: &Path) -> Result<RestoredDirectory, Error> {
     })
 }
 
-fn major(directory: &Path) -> Result<u32, Error> {
+/// The major version of a data directory, from `PG_VERSION`.
+///
+/// # Errors
+/// [`Error::Damaged`] if there is none, [`Error::Io`].
+pub fn major_of_directory(directory: &Path) -> Result<u32, Error> {
     let text = read_optional(&directory.join("PG_VERSION"))?;
     let text = text.ok_or_else(|| incomplete(directory, "file `PG_VERSION` is missing"))?;
     text.trim()

@@ -1,20 +1,12 @@
 //! Where the server's client tools are.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use super::DumpError;
+use crate::programs::{Place, usual_places};
 
 /// What a dump and its restore need.
 const NEEDED: [&str; 3] = ["pg_dump", "pg_dumpall", "pg_restore"];
-
-/// Where packages of the larger distributions put the tools, one directory per version.
-const PACKAGE_DIRS: [(&str, &str); 3] = [
-    ("/usr/lib/postgresql", ""),
-    ("/usr", "pgsql-"),
-    ("/usr/local", "pgsql"),
-];
 
 /// A directory with `pg_dump`, `pg_dumpall` and `pg_restore` of one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,25 +23,20 @@ impl Tools {
     /// # Errors
     /// [`DumpError::NoTools`], which names every place that was looked at.
     pub fn find(bin_dir: Option<&Path>, server_major: u32) -> Result<Self, DumpError> {
-        let places = bin_dir.map_or_else(usual_places, |dir| vec![dir.to_owned()]);
-        let mut looked_at = Vec::new();
-        let mut found: Vec<Self> = Vec::new();
-        for place in places {
-            match major_of(&place) {
-                Ok(major) => {
-                    looked_at.push(format!("{} ({major})", place.display()));
-                    found.push(Self {
-                        bin_dir: place,
-                        major,
-                    });
-                }
-                Err(reason) => looked_at.push(format!("{} ({reason})", place.display())),
-            }
-        }
-        let fitting = found
+        let places = bin_dir.map_or_else(|| usual_places("pg_dump"), |dir| vec![dir.to_owned()]);
+        let places: Vec<Place> = places
             .into_iter()
-            .filter(|tools| tools.major >= server_major);
-        fitting
+            .map(|dir| Place::look(dir, &NEEDED))
+            .collect();
+        let looked_at = places.iter().map(Place::describe).collect();
+        let found = places.into_iter().filter_map(|place| {
+            place.major.ok().map(|major| Self {
+                bin_dir: place.bin_dir,
+                major,
+            })
+        });
+        found
+            .filter(|tools| tools.major >= server_major)
             .min_by_key(|tools| tools.major)
             .ok_or(DumpError::NoTools {
                 wanted: server_major,
@@ -73,56 +60,14 @@ impl Tools {
     }
 }
 
-fn usual_places() -> Vec<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    for (parent, prefix) in PACKAGE_DIRS {
-        let Ok(entries) = fs::read_dir(parent) else {
-            continue;
-        };
-        let names = entries
-            .flatten()
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
-        let mut versions: Vec<PathBuf> = names.map(|entry| entry.path().join("bin")).collect();
-        versions.sort();
-        places.extend(versions);
-    }
-    places.retain(|place| is_own_tool(&place.join("pg_dump")));
-    places.dedup();
-    places
-}
-
-/// Debian's `/usr/bin/pg_dump` is a script that chooses a version by rules of its own.
-fn is_own_tool(tool: &Path) -> bool {
-    fs::canonicalize(tool).is_ok_and(|real| real.file_name() == tool.file_name())
-}
-
-fn major_of(bin_dir: &Path) -> Result<u32, String> {
-    if let Some(missing) = NEEDED.iter().find(|tool| !bin_dir.join(tool).is_file()) {
-        return Err(format!("no {missing}"));
-    }
-    let asked = Command::new(bin_dir.join("pg_dump"))
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output();
-    let output = asked.map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    parse_major(&text).ok_or_else(|| "does not tell its version".to_owned())
-}
-
-/// `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`
-fn parse_major(text: &str) -> Option<u32> {
-    let version = text.split_once("(PostgreSQL) ")?.1;
-    let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
-}
-
 #[cfg(test)]
 #[allow(
     clippy::disallowed_methods,
     reason = "what tests write need not survive a power cut"
 )]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn bin_dir(root: &Path, version: &str) -> PathBuf {
@@ -156,15 +101,5 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let error = Tools::find(Some(root.path()), 15).unwrap_err().to_string();
         assert!(error.contains("no pg_dump"), "{error}");
-    }
-
-    #[test]
-    fn versions_are_read_with_whatever_follows() {
-        assert_eq!(
-            parse_major("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
-            Some(15)
-        );
-        assert_eq!(parse_major("pg_dump (PostgreSQL) 18beta1"), Some(18));
-        assert_eq!(parse_major("something else"), None);
     }
 }
