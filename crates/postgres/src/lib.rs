@@ -2,7 +2,8 @@
 //!
 //! Start at [`wire::take`] for a base backup over a connection, at [`in_place::Session`] for one of
 //! a data directory within reach, at [`dump`] for logical ones. [`Client`] is the one connection
-//! they share; [`server`] runs servers on directories that were restored; [`layout`] knows names and places and does no I/O.
+//! they share; [`server`] runs servers on directories that were restored; [`wal`] reads the
+//! write-ahead log; [`layout`] knows names and places and does no I/O.
 //!
 //! Absent on purpose: where backups are stored. What is captured goes to a [`PgdataSink`].
 
@@ -19,6 +20,7 @@ mod programs;
 mod restored;
 pub mod server;
 mod sink;
+pub mod wal;
 pub mod wire;
 
 pub use client::{Client, Mode, Row, Rows, quote_identifier, quote_literal};

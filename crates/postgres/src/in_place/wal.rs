@@ -6,13 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::layout::{Lsn, SegmentName, SegmentSize, Timeline};
-
-/// The long header with which a segment begins, for every byte order and version. Source:
-/// PostgreSQL's `access/xlog_internal.h`.
-const HEADER_BYTES: usize = 40;
-
-/// Bit of `xlp_info` that says the long header is there.
-const LONG_HEADER: u16 = 2;
+use crate::wal::{SEGMENT_HEADER_BYTES, check_segment_header};
 
 /// A file under `pg_wal` that the backup needs.
 #[derive(Clone, Debug)]
@@ -87,45 +81,11 @@ fn check_segment(
             size.bytes()
         )));
     }
-    let mut header = [0; HEADER_BYTES];
+    let mut header = [0; SEGMENT_HEADER_BYTES];
     file.read_exact(&mut header)
         .map_err(|error| missing(error.to_string()))?;
-    check_header(&header, segment, size, system_identifier).map_err(missing)
-}
-
-fn check_header(
-    header: &[u8; HEADER_BYTES],
-    segment: SegmentName,
-    size: SegmentSize,
-    system_identifier: u64,
-) -> Result<(), String> {
-    let u32_at = |at: usize| {
-        u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-    };
-    let u64_at = |at: usize| header[at..at + 8].try_into().map_or(0, u64::from_ne_bytes);
-    let info = u16::from_ne_bytes([header[2], header[3]]);
-    if info & LONG_HEADER == 0 {
-        return Err("it does not begin as a segment does".to_owned());
-    }
-    if u64_at(24) != system_identifier {
-        return Err("it is another cluster's".to_owned());
-    }
-    if u64_at(8) != segment.start().offset() {
-        return Err(format!(
-            "it holds {} and not {}",
-            Lsn::new(u64_at(8)),
-            segment.start()
-        ));
-    }
-    if u64::from(u32_at(32)) != size.bytes() {
-        return Err("its segment size is another".to_owned());
-    }
-    // The first segment of a timeline begins with a copy from the one before.
-    let timeline = Timeline::new(u32_at(4));
-    match timeline <= segment.timeline() && timeline >= Timeline::FIRST {
-        true => Ok(()),
-        false => Err(format!("it is of timeline {timeline}")),
-    }
+    check_segment_header(&header, segment, size, system_identifier)
+        .map_err(|error| missing(error.to_string()))
 }
 
 #[cfg(test)]
@@ -134,30 +94,6 @@ mod tests {
 
     fn segment() -> SegmentName {
         SegmentName::at(Timeline::new(2), Lsn::new(0x300_0000), SegmentSize::DEFAULT)
-    }
-
-    fn header() -> [u8; HEADER_BYTES] {
-        let mut header = [0; HEADER_BYTES];
-        let mut put = |at: usize, value: &[u8]| header[at..at + value.len()].copy_from_slice(value);
-        put(2, &LONG_HEADER.to_ne_bytes());
-        put(4, &2_u32.to_ne_bytes());
-        put(8, &0x300_0000_u64.to_ne_bytes());
-        put(24, &42_u64.to_ne_bytes());
-        put(32, &(16_u32 << 20).to_ne_bytes());
-        header
-    }
-
-    #[test]
-    fn a_segment_is_taken_only_for_what_its_header_says() {
-        let check =
-            |header: &[u8; HEADER_BYTES]| check_header(header, segment(), SegmentSize::DEFAULT, 42);
-        assert_eq!(check(&header()), Ok(()));
-        // Information, timeline, place, cluster, size.
-        for at in [2, 5, 11, 24, 35] {
-            let mut other = header();
-            other[at] ^= 2;
-            assert!(check(&other).is_err(), "byte {at}");
-        }
     }
 
     #[test]

@@ -129,6 +129,11 @@ impl SegmentName {
         self.timeline
     }
 
+    /// How many bytes it holds when it is whole.
+    pub const fn size(self) -> SegmentSize {
+        self.size
+    }
+
     /// Where the segment begins.
     pub const fn start(self) -> Lsn {
         self.size.start_of(self.number)

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use crate::control_file::crc32c;
 use crate::layout::TABLESPACES_DIR;
 
 const CHECKSUM_KEY: &str = "\"Manifest-Checksum\": \"";
@@ -104,7 +103,7 @@ fn within<'a>(path: &'a str, directory: &str) -> Option<(u32, &'a str)> {
 /// The line of a file whose content was replaced.
 fn with_content(line: &str, content: &str) -> Option<String> {
     let line = with_value(line, "\"Size\": ", ',', &content.len().to_string())?;
-    let crc = crc32c(content.as_bytes()).to_ne_bytes();
+    let crc = crc32c::crc32c(content.as_bytes()).to_ne_bytes();
     let checksum: String = crc.iter().map(|byte| format!("{byte:02x}")).collect();
     with_value(&line, "\"Checksum\": \"", '"', &checksum)
 }

@@ -8,6 +8,9 @@
     reason = "what tests write need not survive a power cut"
 )]
 
+pub mod made_wal;
+pub mod wal;
+
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
