@@ -1,6 +1,7 @@
 //! Files that are there whole or not at all, also after a power cut.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{File, OpenOptions},
     io,
@@ -13,7 +14,21 @@ use rustix::{
     io::Errno,
 };
 
-use crate::direct;
+use crate::{direct, together};
+
+/// A file that is to be written: where, what, and its permission bits.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFile<'a> {
+    /// Its path; the folder must be there.
+    pub path: &'a Path,
+    /// Its bytes.
+    pub content: &'a [u8],
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+/// More files than this are made in several goes.
+const MOST_OPEN_FILES: usize = 128;
 
 /// Writes a new file: its bytes are durable before its name exists, and its name is durable when
 /// this returns. `mode` are its permission bits.
@@ -22,14 +37,63 @@ use crate::direct;
 /// (`O_TMPFILE`), so that a killed process leaves nothing behind.
 ///
 /// # Errors
-/// `AlreadyExists` if there is a file of this name; it is untouched then.
+/// `AlreadyExists` if there is a file of this name; it is untouched then, and durable.
 pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let folder = folder_of(path);
-    match create_unnamed(folder, path, content, mode) {
-        Err(error) if is_unsupported(&error) => create_named(folder, path, content, mode)?,
-        other => other?,
+    let file = NewFile {
+        path,
+        content,
+        mode,
+    };
+    let outcome = Nameless::write(&file).and_then(|nameless| nameless.name(&file));
+    if is_there(&outcome) {
+        sync_folder(folder_of(path))?;
     }
-    sync_folder(folder)
+    outcome
+}
+
+/// Writes many new files as [`create`] writes one, and returns what became of each: bytes are made
+/// durable a few files at a time, then all files get their names, then each folder is made durable
+/// once.
+#[must_use]
+pub fn create_all(files: &[NewFile<'_>]) -> Vec<io::Result<()>> {
+    // Each file is open until it has its name.
+    let some = files.chunks(MOST_OPEN_FILES);
+    some.flat_map(create_some).collect()
+}
+
+fn create_some(files: &[NewFile<'_>]) -> Vec<io::Result<()>> {
+    let written = together::each(files, Nameless::write);
+    let mut outcomes: Vec<_> = written
+        .into_iter()
+        .zip(files)
+        .map(|(nameless, file)| nameless.and_then(|nameless| nameless.name(file)))
+        .collect();
+    let mut folders = BTreeMap::new();
+    for (outcome, file) in outcomes.iter_mut().zip(files) {
+        if !is_there(outcome) {
+            continue;
+        }
+        let folder = folder_of(file.path);
+        let synced = folders.entry(folder).or_insert_with(|| sync_folder(folder));
+        if let Err(error) = synced {
+            *outcome = Err(again(error));
+        }
+    }
+    outcomes
+}
+
+/// Whether there is a file of this name now, ours or another one.
+fn is_there(outcome: &io::Result<()>) -> bool {
+    let is_taken = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+    outcome.as_ref().err().is_none_or(is_taken)
+}
+
+/// The same error for another file that it concerns.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => error.kind().into(),
+    }
 }
 
 /// Replaces or creates a file, whole and durable.
@@ -67,12 +131,53 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn create_unnamed(folder: &Path, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+/// A file whose bytes are durable and which has no name yet, or one that nobody looks for.
+enum Nameless {
+    Unnamed(File),
+    Temporary(Temporary),
+}
+
+/// Removed when it is dropped, unless it got its name.
+struct Temporary(PathBuf);
+
+impl Nameless {
+    fn write(file: &NewFile<'_>) -> io::Result<Self> {
+        match write_unnamed(file) {
+            Err(error) if is_unsupported(&error) => Temporary::write(file).map(Self::Temporary),
+            other => other.map(Self::Unnamed),
+        }
+    }
+
+    /// Gives it its name, unless there is a file of this name, which is made durable then.
+    fn name(self, file: &NewFile<'_>) -> io::Result<()> {
+        let named = match self {
+            Self::Temporary(temporary) => temporary.name(file.path),
+            Self::Unnamed(unnamed) => match name_unnamed(&unnamed, file.path) {
+                Err(error) if is_unsupported(&error) => Temporary::write(file)?.name(file.path),
+                other => other,
+            },
+        };
+        match named {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                File::open(file.path)?.sync_all()?;
+                Err(error)
+            }
+            other => other,
+        }
+    }
+}
+
+fn write_unnamed(file: &NewFile<'_>) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(folder, flags, Mode::from_raw_mode(mode))?);
-    write_durably(&file, content)?;
+    let mode = Mode::from_raw_mode(file.mode);
+    let unnamed = File::from(rustix::fs::open(folder_of(file.path), flags, mode)?);
+    write_durably(&unnamed, file.content)?;
+    Ok(unnamed)
+}
+
+fn name_unnamed(unnamed: &File, path: &Path) -> io::Result<()> {
     // Naming a file by its descriptor needs either a capability or this path (open(2), O_TMPFILE).
-    let descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(unnamed));
     Ok(rustix::fs::linkat(
         CWD,
         descriptor,
@@ -82,17 +187,31 @@ fn create_unnamed(folder: &Path, path: &Path, content: &[u8], mode: u32) -> io::
     )?)
 }
 
-fn create_named(folder: &Path, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = write_temporary(folder, path, content, mode)?;
-    let named = match rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE)
-    {
-        // Some file systems cannot refuse to replace; a hard link can, where there are any.
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            std::fs::hard_link(&temporary, path).map(|()| remove_quietly(&temporary))
+impl Temporary {
+    fn write(file: &NewFile<'_>) -> io::Result<Self> {
+        write_temporary(folder_of(file.path), file.path, file.content, file.mode).map(Self)
+    }
+
+    fn name(mut self, path: &Path) -> io::Result<()> {
+        match rustix::fs::renameat_with(CWD, &self.0, CWD, path, RenameFlags::NOREPLACE) {
+            Ok(()) => {
+                // The name is gone; there is nothing to remove.
+                self.0 = PathBuf::new();
+                Ok(())
+            }
+            // Some file systems cannot refuse to replace; a hard link can, where there are any.
+            Err(Errno::INVAL | Errno::NOSYS) => std::fs::hard_link(&self.0, path),
+            Err(error) => Err(error.into()),
         }
-        other => other.map_err(io::Error::from),
-    };
-    named.inspect_err(|_| remove_quietly(&temporary))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            remove_quietly(&self.0);
+        }
+    }
 }
 
 fn write_temporary(folder: &Path, path: &Path, content: &[u8], mode: u32) -> io::Result<PathBuf> {
@@ -147,7 +266,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for way in [
             create as fn(&Path, &[u8], u32) -> io::Result<()>,
-            |p, c, m| create_named(folder_of(p), p, c, m),
+            |path, content, mode| {
+                let file = NewFile {
+                    path,
+                    content,
+                    mode,
+                };
+                Nameless::Temporary(Temporary::write(&file)?).name(&file)
+            },
         ] {
             let path = dir.path().join("x");
             way(&path, b"one", 0o400).unwrap();

@@ -34,6 +34,7 @@ mod restore;
 mod snapshot;
 mod stats;
 pub mod store;
+mod together;
 mod tree;
 mod unpacked;
 mod vault;

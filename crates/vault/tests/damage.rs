@@ -511,6 +511,10 @@ impl Store for BadSector {
         self.inner.create(key, content)
     }
 
+    fn replace(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
+        self.inner.replace(key, content)
+    }
+
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         self.inner.delete(key)
     }

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{Listed, ObjectKey, Store, StoreError};
+use super::{Listed, NewObject, ObjectKey, Store, StoreError};
 
 /// What a store was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Operation {
     Read,
     /// Write a new object.
     Create,
+    /// Write an object in the place of another one.
+    Replace,
     /// Remove an object.
     Delete,
     /// List a folder.
@@ -25,6 +27,7 @@ impl fmt::Display for Operation {
         f.write_str(match self {
             Self::Read => "read",
             Self::Create => "write",
+            Self::Replace => "replace",
             Self::Delete => "delete",
             Self::List => "list",
         })
@@ -83,24 +86,28 @@ impl<S: Store> FaultyStore<S> {
         key: &str,
         action: impl FnOnce() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let number = self.operations.fetch_add(1, Ordering::SeqCst);
-        if number != self.at && !(self.and_later && number > self.at) {
+        let Some(number) = self.next_fault() else {
             return action();
+        };
+        if self.fault == Fault::LostAcknowledgement {
+            action()?;
         }
+        Err(self.made_up(number, operation, key))
+    }
+
+    /// Counts an operation; its number if it is to fail.
+    fn next_fault(&self) -> Option<u64> {
+        let number = self.operations.fetch_add(1, Ordering::SeqCst);
+        (number == self.at || (self.and_later && number > self.at)).then_some(number)
+    }
+
+    fn made_up(&self, number: u64, operation: Operation, key: &str) -> StoreError {
         let kind = match self.fault {
             Fault::Refused(kind) => kind,
-            Fault::LostAcknowledgement => {
-                action()?;
-                io::ErrorKind::TimedOut
-            }
+            Fault::LostAcknowledgement => io::ErrorKind::TimedOut,
         };
         let source = io::Error::new(kind, format!("made-up fault at operation {number}"));
-        Err(StoreError::new(
-            operation,
-            key,
-            self.inner.location(),
-            source,
-        ))
+        StoreError::new(operation, key, self.inner.location(), source)
     }
 }
 
@@ -127,6 +134,34 @@ impl<S: Store> Store for FaultyStore<S> {
     fn create(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
         self.perform(Operation::Create, key.as_str(), || {
             self.inner.create(key, content)
+        })
+    }
+
+    /// Each object is an operation of its own; those without a fault are written together.
+    fn create_all(&self, objects: &[NewObject<'_>]) -> Vec<Result<(), StoreError>> {
+        let faults: Vec<_> = objects.iter().map(|_| self.next_fault()).collect();
+        let is_tried =
+            |fault: &Option<u64>| fault.is_none() || self.fault == Fault::LostAcknowledgement;
+        let tried: Vec<_> = objects
+            .iter()
+            .zip(&faults)
+            .filter_map(|(object, fault)| is_tried(fault).then_some(*object))
+            .collect();
+        let mut outcomes = self.inner.create_all(&tried).into_iter();
+        let outcome = |(object, fault): (&NewObject<'_>, &Option<u64>)| {
+            if is_tried(fault) {
+                outcomes.next().unwrap_or(Ok(()))?;
+            }
+            fault.map_or(Ok(()), |number| {
+                Err(self.made_up(number, Operation::Create, object.key.as_str()))
+            })
+        };
+        objects.iter().zip(&faults).map(outcome).collect()
+    }
+
+    fn replace(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
+        self.perform(Operation::Replace, key.as_str(), || {
+            self.inner.replace(key, content)
         })
     }
 
@@ -159,6 +194,14 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn create(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
         (**self).create(key, content)
+    }
+
+    fn create_all(&self, objects: &[NewObject<'_>]) -> Vec<Result<(), StoreError>> {
+        (**self).create_all(objects)
+    }
+
+    fn replace(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
+        (**self).replace(key, content)
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {

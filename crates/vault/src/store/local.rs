@@ -1,14 +1,18 @@
 //! Objects as files of a local directory.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
     os::unix::fs::{DirBuilderExt, FileExt},
     path::{Path, PathBuf},
 };
 
-use super::{Listed, ObjectKey, Operation, Store, StoreError};
-use crate::durable;
+use super::{Listed, NewObject, ObjectKey, Operation, Store, StoreError};
+use crate::durable::{self, NewFile};
+
+/// Nobody changes an object, and its owner alone reads it.
+const MODE: u32 = 0o400;
 
 /// A directory. Every write is a new file, fsynced before it has its name, and its name is fsynced
 /// before the write returns.
@@ -58,13 +62,48 @@ impl Store for LocalStore {
 
     fn create(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
         let path = self.path(key);
-        let written = match durable::create(&path, content, 0o400) {
+        let written = match durable::create(&path, content, MODE) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                create_folders(&path).and_then(|()| durable::create(&path, content, 0o400))
+                create_folders(&path).and_then(|()| durable::create(&path, content, MODE))
             }
             other => other,
         };
         written.map_err(self.failed(Operation::Create, key.as_str()))
+    }
+
+    fn create_all(&self, objects: &[NewObject<'_>]) -> Vec<Result<(), StoreError>> {
+        let paths: Vec<_> = objects.iter().map(|object| self.path(object.key)).collect();
+        // What cannot be made shows when the file is.
+        let mut made = BTreeSet::new();
+        for path in &paths {
+            if made.insert(path.parent())
+                && let Err(error) = create_folders(path)
+            {
+                tracing::debug!(path = %path.display(), %error, "a folder was not made");
+            }
+        }
+        let files: Vec<_> = paths
+            .iter()
+            .zip(objects)
+            .map(|(path, object)| NewFile {
+                path,
+                content: object.content,
+                mode: MODE,
+            })
+            .collect();
+        let outcomes = durable::create_all(&files).into_iter().zip(objects);
+        outcomes
+            .map(|(outcome, object)| {
+                outcome.map_err(self.failed(Operation::Create, object.key.as_str()))
+            })
+            .collect()
+    }
+
+    fn replace(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
+        let path = self.path(key);
+        create_folders(&path)
+            .and_then(|()| durable::replace(&path, content, MODE))
+            .map_err(self.failed(Operation::Replace, key.as_str()))
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {

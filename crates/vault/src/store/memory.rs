@@ -70,6 +70,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn replace(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
+        self.overwrite(key, content.to_vec());
+        Ok(())
+    }
+
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         let removed = self.objects().remove(key);
         let missing = || self.error(Operation::Delete, key, io::ErrorKind::NotFound);

@@ -14,7 +14,7 @@ pub use faulty::{Fault, FaultyStore, Operation};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
 
-use crate::id::Id;
+use crate::{id::Id, together};
 
 /// The name of an object: a relative path of plain segments, `data/ab/abcd…`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +73,11 @@ impl ObjectKey {
         Self("config".to_owned())
     }
 
+    /// A key that is known to be well-formed.
+    pub(crate) fn fixed(text: &'static str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The key of a file of this kind and id.
     #[must_use]
     pub fn of(kind: FileKind, id: &Id) -> Self {
@@ -125,6 +130,15 @@ pub struct Listed {
     pub size_bytes: u64,
 }
 
+/// An object to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewObject<'a> {
+    /// Its key.
+    pub key: &'a ObjectKey,
+    /// Its content.
+    pub content: &'a [u8],
+}
+
 /// Whole objects by key. A write is all or nothing: no reader ever sees half an object.
 pub trait Store: Send + Sync {
     /// Where this is, for people; without secrets.
@@ -146,8 +160,23 @@ pub trait Store: Send + Sync {
     /// Writes one object and returns when it is durable.
     ///
     /// # Errors
-    /// [`StoreErrorKind::AlreadyExists`] rather than replace one.
+    /// [`StoreErrorKind::AlreadyExists`] rather than replace one. The one that is there is durable
+    /// then, too, even if its writer is not done yet.
     fn create(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError>;
+
+    /// Writes many objects and returns when they are durable: as [`Store::create`] on each, with
+    /// less waiting. What became of each is told in their order; one that fails does not hinder
+    /// the others.
+    fn create_all(&self, objects: &[NewObject<'_>]) -> Vec<Result<(), StoreError>> {
+        together::each(objects, |object| self.create(object.key, object.content))
+    }
+
+    /// Writes one object in the place of the one that is there, if there is one, and returns when
+    /// it is durable. A reader sees the old one or the new one.
+    ///
+    /// # Errors
+    /// As the store failed; the old or the new object stands then.
+    fn replace(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError>;
 
     /// Removes one object.
     ///
