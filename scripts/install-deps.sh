@@ -11,9 +11,10 @@ NEXTEST_VERSION=0.9.143
 DENY_VERSION=0.20.2
 
 # build-essential: the C parts of ring and zstd. python3-pip: brings the other PostgreSQL versions.
-# acl, attr: tests of file attributes. bsdextrautils: `make help`.
+# acl, attr: tests of file attributes. bsdextrautils: `make help`. age, zstd: the stock programs that must read
+# what we archive.
 PACKAGES=(build-essential ca-certificates git make openssl util-linux bsdextrautils
-    postgresql-15 restic python3 python3-pip acl attr)
+    postgresql-15 restic age zstd python3 python3-pip acl attr)
 
 say() { printf 'deps: %s\n' "$*"; }
 die() { printf 'deps: error: %s\n' "$*" >&2; exit 1; }

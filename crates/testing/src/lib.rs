@@ -1,7 +1,7 @@
 //! Real servers, real damage, and the fixtures that tests share.
 //!
 //! Start at [`Postgres::builder`](postgres::Postgres::builder) for a server of one's own, at
-//! [`restic::Restic`] for the stock program that a vault is held against, at [`faults`] for what
+//! [`restic::Restic`] and [`age`] for the stock programs that a vault is held against, at [`faults`] for what
 //! goes wrong in the world, and at [`data`] and [`hard`] for what to back up.
 //!
 //! Everything runs on free ports of 127.0.0.1 and in temporary directories, is stopped by process
@@ -14,6 +14,7 @@
     reason = "fixtures need not survive a power cut, so `std::fs::write` is fine here"
 )]
 
+pub mod age;
 pub mod data;
 pub mod error;
 pub mod faults;

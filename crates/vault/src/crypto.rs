@@ -134,6 +134,11 @@ impl Key {
             .into()
     }
 
+    /// A secret for another purpose, which tells nothing of this key.
+    pub(crate) fn derive(&self, salt: &[u8], purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+        crate::age::derive(&self.raw[..], salt, purpose)
+    }
+
     /// The key as restic's key files hold it.
     pub(crate) fn to_stored(&self) -> StoredMasterKey {
         StoredMasterKey {

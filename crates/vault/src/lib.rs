@@ -8,6 +8,7 @@
 //! Absent on purpose: what the data means. This crate knows nothing of PostgreSQL, services or
 //! recovery points, and prints nothing.
 
+pub mod age;
 mod backup;
 mod blob;
 mod budget;
@@ -38,6 +39,7 @@ mod together;
 mod tree;
 mod unpacked;
 mod vault;
+mod wal;
 
 pub use backup::{
     Backup, BackupError, BackupOptions, FileWriter, Inspect, Inspected, LocalFile, LocalTree,
@@ -64,3 +66,7 @@ pub use stats::VaultStats;
 pub use store::Store;
 pub use tree::{ExtendedAttribute, Node, NodeKind, Tree};
 pub use vault::{Config, CopyError, Vault};
+pub use wal::{
+    BadWalName, BadWalPublic, SealedWal, WalArchive, WalArchiveError, WalEffort, WalFile,
+    WalListed, WalPublic, WalPut, wal_frame,
+};

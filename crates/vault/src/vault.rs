@@ -31,6 +31,10 @@ pub struct Vault {
     pub(crate) key: Key,
     pub(crate) config: Config,
     pub(crate) host: Host,
+    /// What the vault was opened with; the WAL archive's key file is sealed by it.
+    pub(crate) password: Password,
+    /// Hash of the sealed configuration, by which the vault is known again.
+    pub(crate) config_hash: Id,
     key_id: Id,
 }
 
@@ -90,6 +94,8 @@ impl Vault {
             key,
             config,
             host,
+            password: password.clone(),
+            config_hash: Id::of(&sealed),
             key_id,
         })
     }
@@ -111,6 +117,7 @@ impl Vault {
             }
             other => other?,
         };
+        let config_hash = Id::of(&sealed);
         let fits = |key: &Key| key.open_in_place(&mut sealed.clone()).is_ok();
         let (key_id, key) = keyfile::open(&*store, password, fits)?;
         let damaged = |reason: String| VaultError::Damaged {
@@ -134,6 +141,8 @@ impl Vault {
             key,
             config,
             host: Host::current(),
+            password: password.clone(),
+            config_hash,
             key_id,
         })
     }

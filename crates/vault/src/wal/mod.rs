@@ -1,0 +1,25 @@
+//! The WAL archive: what a database server wrote since its base backups, one object per file.
+//!
+//! Start at [`Vault::wal_archive`](crate::Vault::wal_archive). An object is zstd frames in a file
+//! of age, so that `age -d | zstd -d` gives back what was archived (docs/format.md). A name is
+//! given away once: archiving the same content again is success, and other content is refused.
+//!
+//! Absent on purpose: what is in the files, which of them are needed, and when they may go.
+
+mod archive;
+mod error;
+mod frame;
+mod keys;
+mod name;
+mod public;
+mod put;
+
+pub use archive::{WalArchive, WalListed};
+pub use error::WalArchiveError;
+pub use frame::{WalEffort, wal_frame};
+pub(crate) use keys::WalKeys;
+pub use name::{BadWalName, WalFile};
+pub use public::{BadWalPublic, WalPublic};
+pub use put::{SealedWal, WalPut};
+
+pub(crate) const FOLDER: &str = "rekindle/wal";
