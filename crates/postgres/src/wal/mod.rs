@@ -8,6 +8,7 @@
 //! `access/rmgrlist.h`, `access/xact.h`, `access/heapam_xlog.h`, `catalog/pg_control.h`. They are
 //! read as little-endian machines write them.
 
+pub mod catalog;
 mod format;
 mod page;
 pub mod reader;

@@ -45,6 +45,8 @@ impl Rmgr {
     pub const STORAGE: Self = Self(2);
     /// Creation and removal of databases.
     pub const DATABASE: Self = Self(4);
+    /// Locks and lists of running transactions, for standbys.
+    pub const STANDBY: Self = Self(8);
     /// More kinds of changes of rows.
     pub const HEAP2: Self = Self(9);
     /// Changes of rows.

@@ -108,7 +108,7 @@ impl SegmentSummary {
     }
 }
 
-fn commit(record: &Record<'_>) -> Option<Commit> {
+pub(super) fn commit(record: &Record<'_>) -> Option<Commit> {
     let (ending, time, xid) = TransactionEnd::glance(record)?;
     Some(Commit {
         xid,
