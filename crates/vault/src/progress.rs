@@ -41,7 +41,8 @@ impl Progress {
         self.bytes_total.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn did_bytes(&self, bytes: u64) {
+    /// Has dealt with so many bytes more.
+    pub fn did_bytes(&self, bytes: u64) {
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
     }
 

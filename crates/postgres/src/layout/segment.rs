@@ -124,6 +124,20 @@ impl SegmentName {
         })
     }
 
+    /// Segment `number` of `timeline`.
+    pub const fn numbered(timeline: Timeline, number: u64, size: SegmentSize) -> Self {
+        Self {
+            timeline,
+            number,
+            size,
+        }
+    }
+
+    /// Its number, counted from the beginning of the log.
+    pub const fn number(self) -> u64 {
+        self.number
+    }
+
     /// The timeline in the name.
     pub const fn timeline(self) -> Timeline {
         self.timeline

@@ -44,6 +44,17 @@ impl Vault {
         Ok(self.archive_of(WalKeys::load_or_export(self)?))
     }
 
+    /// The vault's WAL archive if it has one. Changes nothing, so that it can be read where nothing
+    /// may be written.
+    ///
+    /// # Errors
+    /// As the store failed.
+    pub fn existing_wal_archive(&self) -> Result<Option<WalArchive>, WalArchiveError> {
+        let (keys, _) = WalKeys::load(self)?;
+        let archive = self.archive_of(keys);
+        Ok((!archive.systems()?.is_empty()).then_some(archive))
+    }
+
     pub(crate) fn archive_of(&self, keys: WalKeys) -> WalArchive {
         WalArchive {
             store: Arc::clone(&self.store),

@@ -90,6 +90,16 @@ impl Milestone {
     }
 }
 
+impl RestorePoint {
+    /// The named place that a record makes, if it makes one.
+    pub fn of(record: &Record<'_>) -> Option<Self> {
+        match Milestone::of(record)? {
+            Milestone::RestorePoint(point) => Some(point),
+            _ => None,
+        }
+    }
+}
+
 fn restore_point(record: &Record<'_>, data: &[u8]) -> Option<RestorePoint> {
     let name = data.get(8..)?;
     let length = name.iter().position(|byte| *byte == 0)?;
