@@ -93,6 +93,28 @@ pub enum RecoveryError {
         /// Why.
         source: Box<pg::Error>,
     },
+    /// A moment that cannot be restored.
+    #[error(transparent)]
+    Target(#[from] crate::wal::TargetError),
+    /// The WAL archive did not do as asked.
+    #[error(transparent)]
+    Archive(#[from] rekindle_vault::WalArchiveError),
+    /// WAL that should be in the archive is not there, or not what it should be.
+    #[error("{file} of the WAL archive: {reason}")]
+    Wal {
+        /// Which file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A restored directory could not be made ready.
+    #[error("make ready {path}")]
+    Prepare {
+        /// What in it.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A service's settings cannot be used.
     #[error("use the settings of `{service}`")]
     Settings {
@@ -155,6 +177,13 @@ impl RecoveryError {
                     .into(),
             ),
             Self::Restore { source, .. } => restore_hint(source),
+            Self::Target(error) => error.hint(),
+            Self::Archive(error) => error.hint().map(str::to_owned),
+            Self::Wal { .. } => Some(
+                "`rekindle wal windows` lists the moments that do not need it; \
+                 `rekindle vault check --read-data` looks for more damage"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -169,7 +198,8 @@ impl RecoveryError {
                 RestoreError::Vault(error) => error.is_damage_or_missing(),
                 _ => false,
             },
-            Self::NotStartable { .. } | Self::NoManifest { .. } => true,
+            Self::NotStartable { .. } | Self::NoManifest { .. } | Self::Wal { .. } => true,
+            Self::Target(crate::wal::TargetError::Asking(error)) => error.is_damage(),
             _ => false,
         }
     }

@@ -15,6 +15,7 @@ mod point;
 mod restore;
 mod status;
 mod vault;
+pub mod wal;
 
 pub use backup::{BackupOutcome, BackupRequest, PlannedDataset, backup, plan_backup};
 pub use database::{DatabaseRestoreOutcome, DatabaseRestoreRequest, restore_database};

@@ -371,7 +371,7 @@ fn add_node(
 }
 
 /// Free bytes of the file system that a directory is on, or would be.
-fn free_bytes(directory: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(directory: &Path) -> Option<u64> {
     let absolute = std::path::absolute(directory).ok()?;
     let existing = absolute.ancestors().find(|path| path.exists())?;
     let stat = rustix::fs::statvfs(existing).ok()?;

@@ -6,7 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     backup::BackupArgs, completion::CompletionArgs, config::ConfigCommand, init::InitArgs,
-    points::PointsArgs, restore::RestoreArgs, vault::VaultCommand,
+    points::PointsArgs, restore::RestoreArgs, retention::RetentionCommand, vault::VaultCommand,
+    wal::WalCommand,
 };
 
 const AFTER_HELP: &str = "\
@@ -98,6 +99,12 @@ pub enum Command {
     Points(PointsArgs),
     /// Bring data of a recovery point back to a directory, or one database to its server
     Restore(RestoreArgs),
+    /// Look after the WAL archive, with which any moment can be restored
+    #[command(subcommand)]
+    Wal(WalCommand),
+    /// Show what need not be kept any longer, and remove it
+    #[command(subcommand)]
+    Retention(RetentionCommand),
     /// Make, check and look after the vault
     #[command(subcommand)]
     Vault(VaultCommand),

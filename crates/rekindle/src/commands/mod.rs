@@ -7,8 +7,11 @@ mod doctor;
 pub mod init;
 pub mod points;
 pub mod restore;
+pub mod retention;
+mod services;
 mod status;
 pub mod vault;
+pub mod wal;
 
 use std::io::Write;
 
@@ -30,6 +33,8 @@ pub fn run(app: &App, command: &Command, out: &mut dyn Write) -> Result<Exit, Cl
         Command::Backup(args) => backup::run(app, args, out),
         Command::Points(args) => points::run(app, args, out),
         Command::Restore(args) => restore::run(app, args, out),
+        Command::Wal(command) => wal::run(app, command, out),
+        Command::Retention(command) => retention::run(app, command, out),
         Command::Vault(command) => vault::run(app, command, out),
         Command::Config(command) => config::run(app, command, out),
         Command::Completion(args) => completion::run(args, out),

@@ -1,5 +1,6 @@
 //! `rekindle restore` to a directory; one database to its server is in a file of its own.
 
+mod at;
 mod database;
 
 use std::{
@@ -27,6 +28,7 @@ Examples:
   rekindle restore latest --service postgres --to /srv/pgdata
   rekindle restore 1f0c9a --path /index/files/config --to /tmp/config
   rekindle restore --service postgres --database shop --as shop_restored
+  rekindle restore --at '2026-11-21 14:29:59+01' --to /srv/pgdata
 
 With --service, a PostgreSQL service with a physical backup becomes a data directory that starts as
 it is; anything else is restored as it lies in the point. DIR must be empty, or hold what a restore
@@ -46,7 +48,7 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
     /// Restore this file or directory only, as it lies in the point or in the service
-    #[arg(long, value_name = "PATH", conflicts_with = "database")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["database", "at"])]
     path: Option<String>,
     /// The directory to restore into: empty, or not there yet
     #[arg(long, value_name = "DIR", required_unless_present = "database")]
@@ -59,13 +61,20 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "OWNER", value_parser = parse_owner, conflicts_with = "database")]
     owner: Option<Owner>,
     /// Restore this database of a logical backup into the running server
-    #[arg(long, value_name = "NAME", requires = "new_name")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "new_name",
+        conflicts_with = "at"
+    )]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     database: Option<String>,
     /// The name that the restored database gets; there must be none of that name
     #[arg(long = "as", value_name = "NEW", requires = "database")]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     new_name: Option<String>,
+    #[command(flatten)]
+    moment: at::MomentArgs,
 }
 
 /// Restores, or shows what would be restored.
@@ -75,7 +84,13 @@ pub struct RestoreArgs {
 pub fn run(app: &App, args: &RestoreArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
     match (&args.database, &args.new_name, &args.to) {
         (Some(database), Some(new_name), _) => database::run(app, args, database, new_name, out),
-        (_, _, Some(to)) => restore_directory(app, args, to.clone(), out),
+        (_, _, Some(to)) => {
+            let to = absolute(to).map_err(CliError::io("find", to.display()))?;
+            match &args.moment.at {
+                Some(target) => at::run(app, args, target, to, out),
+                None => restore_directory(app, args, to, out),
+            }
+        }
         _ => Err(CliError::wrong_use(
             "there is nowhere to restore to",
             "add `--to DIR`, or `--database NAME --as NEW`",
@@ -89,7 +104,6 @@ fn restore_directory(
     to: PathBuf,
     out: &mut dyn Write,
 ) -> Result<Exit, CliError> {
-    let to = absolute(&to).map_err(CliError::io("find", to.display()))?;
     let vault = app.vault()?;
     let progress = Arc::new(Progress::default());
     let request = RestoreRequest {

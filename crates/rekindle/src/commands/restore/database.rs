@@ -3,12 +3,12 @@
 use std::io::Write;
 
 use rekindle_recovery::DatabaseRestoreRequest;
-use rekindle_stack::{Dataset, Stack};
 use serde_json::json;
 
 use super::{RestoreArgs, point_line};
 use crate::{
     app::App,
+    commands::services,
     errors::{CliError, Exit},
     output::{count, duration, write_json},
     signals,
@@ -29,7 +29,7 @@ pub(super) fn run(
     let request = DatabaseRestoreRequest {
         stack: &stack,
         point: args.point.clone(),
-        service: postgres_service(&stack, args.service.as_deref())?,
+        service: services::the_postgres(&stack, args.service.as_deref())?,
         database: database.to_owned(),
         new_name: new_name.to_owned(),
     };
@@ -62,27 +62,4 @@ pub(super) fn run(
         app.next(&outcome.next);
     }
     Ok(Exit::Done)
-}
-
-/// The service meant: the one named, else the only one with PostgreSQL.
-fn postgres_service(stack: &Stack, named: Option<&str>) -> Result<String, CliError> {
-    if let Some(named) = named {
-        return Ok(named.to_owned());
-    }
-    let is_postgres = |dataset: &Dataset| matches!(dataset, Dataset::Postgres(_));
-    let mut services = stack
-        .services
-        .iter()
-        .filter(|service| service.datasets.iter().any(is_postgres));
-    match (services.next(), services.next()) {
-        (Some(only), None) => Ok(only.name.to_string()),
-        (None, _) => Err(CliError::wrong_use(
-            "no service of the stack has a PostgreSQL dataset",
-            "`rekindle config show` prints the services",
-        )),
-        (Some(_), Some(_)) => Err(CliError::wrong_use(
-            "several services have a PostgreSQL dataset",
-            "say which is meant with `--service`",
-        )),
-    }
 }

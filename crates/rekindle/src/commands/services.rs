@@ -1,0 +1,37 @@
+//! Which services a command is about.
+
+use rekindle_stack::{Dataset, Stack};
+
+use crate::errors::CliError;
+
+/// The services with a PostgreSQL dataset.
+pub fn with_postgres(stack: &Stack) -> Vec<String> {
+    let is_postgres = |dataset: &Dataset| matches!(dataset, Dataset::Postgres(_));
+    let services = stack.services.iter();
+    services
+        .filter(|service| service.datasets.iter().any(is_postgres))
+        .map(|service| service.name.to_string())
+        .collect()
+}
+
+/// The one meant: the one named, else the only one with PostgreSQL.
+///
+/// # Errors
+/// If none is named and there is not exactly one.
+pub fn the_postgres(stack: &Stack, named: Option<&str>) -> Result<String, CliError> {
+    if let Some(named) = named {
+        return Ok(named.to_owned());
+    }
+    let mut services = with_postgres(stack);
+    match (services.pop(), services.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (None, _) => Err(CliError::wrong_use(
+            "no service of the stack has a PostgreSQL dataset",
+            "`rekindle config show` prints the services",
+        )),
+        (Some(_), false) => Err(CliError::wrong_use(
+            "several services have a PostgreSQL dataset",
+            "say which is meant with `--service`",
+        )),
+    }
+}
