@@ -2,12 +2,15 @@
 
 use jiff::Timestamp;
 use rekindle_datasets::{postgres::PostgresCluster, with_causes};
-use rekindle_postgres::{Client, Mode};
+use rekindle_postgres::{Client, Lsn, Mode};
 use rekindle_stack::{self as stack, Stack};
 use rekindle_vault::Vault;
 use serde::Serialize;
 
-use crate::{PointSummary, RecoveryError, points};
+use crate::{
+    PointSummary, RecoveryError, points,
+    wal::{Window, windows},
+};
 
 /// Everything at a glance.
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +43,9 @@ pub struct ServiceStatus {
     pub rpo: RpoStatus,
     /// How long it would take.
     pub rto: RtoStatus,
+    /// With a WAL archive: the newest span in which any moment can be restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
     /// The newest point that has it.
     pub newest_point: Option<PointSummary>,
     /// The newest one that was proven by a restore.
@@ -53,7 +59,7 @@ pub struct ServiceStatus {
 pub struct RpoStatus {
     /// What is wanted.
     pub target_seconds: Option<u64>,
-    /// Since the newest point; `None` if there is none.
+    /// Since the newest point, or the newest moment with a WAL archive; `None` if there is neither.
     pub current_seconds: Option<u64>,
     /// Whether the target is missed. Without a point it is.
     pub is_missed: bool,
@@ -89,6 +95,17 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
             Vec::new()
         }
     };
+    let now = Timestamp::now();
+    let services: Vec<_> = stack
+        .services
+        .iter()
+        .map(|service| {
+            let window = vault
+                .ok()
+                .and_then(|vault| newest_window(vault, service, &mut problems));
+            service_status(service, &points, window, now)
+        })
+        .collect();
     let vault = vault.ok().and_then(|vault| match vault.stored_bytes() {
         Ok(stored_bytes) => Some(VaultStatus {
             location: vault.location(),
@@ -100,12 +117,6 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
             None
         }
     });
-    let now = Timestamp::now();
-    let services: Vec<_> = stack
-        .services
-        .iter()
-        .map(|service| service_status(service, &points, now))
-        .collect();
     let protected = |service: &ServiceStatus| {
         !service.is_stateful || (service.newest_point.is_some() && !service.rpo.is_missed)
     };
@@ -132,9 +143,71 @@ fn readable_points(vault: &Vault, problems: &mut Vec<String>) -> Vec<PointSummar
     }
 }
 
+/// The window that the newest moment lies in, of a service that archives WAL.
+fn newest_window(
+    vault: &Vault,
+    service: &stack::Service,
+    problems: &mut Vec<String>,
+) -> Option<Window> {
+    let archives = |dataset: &stack::Dataset| match dataset {
+        stack::Dataset::Postgres(settings) => settings.wal != stack::WalMode::Off,
+        _ => false,
+    };
+    if !service.datasets.iter().any(archives) {
+        return None;
+    }
+    let name = &service.name;
+    match windows(vault, name.as_str()) {
+        Ok(found) => {
+            let told = found.problems.iter();
+            problems.extend(told.map(|problem| format!("{name}: {problem}")));
+            found.windows.into_iter().next()
+        }
+        Err(error) => {
+            problems.push(format!("{name}: {}", with_causes(&error)));
+            None
+        }
+    }
+}
+
+/// What a server says about its own WAL.
+#[derive(Clone, Copy, Debug, Default)]
+struct WalOfServer {
+    /// Where it ends.
+    flushed: Option<Lsn>,
+    /// When its archiver last stored a segment.
+    archived: Option<Timestamp>,
+}
+
+/// Seconds of work that would be lost now. Nothing, if the server has written no WAL that the
+/// archive has not; else at most what happened since the last commit, or the last segment, that is
+/// in the archive.
+fn exposure(
+    newest_point: Option<&PointSummary>,
+    window: Option<&Window>,
+    wal: WalOfServer,
+    now: Timestamp,
+) -> Option<u64> {
+    let end = window.map(|window| window.to);
+    if let (Some(end), Some(flushed)) = (end, wal.flushed)
+        && end.lsn >= flushed
+    {
+        return Some(0);
+    }
+    let archived = wal.archived.filter(|_| end.is_some());
+    let newest = [
+        newest_point.map(|point| point.time),
+        end.and_then(|end| end.time),
+        archived,
+    ];
+    let newest = newest.into_iter().flatten().max()?;
+    Some(u64::try_from(now.duration_since(newest).as_secs()).unwrap_or(0))
+}
+
 fn service_status(
     service: &stack::Service,
     points: &[PointSummary],
+    window: Option<Window>,
     now: Timestamp,
 ) -> ServiceStatus {
     let kinds: Vec<_> = service
@@ -148,13 +221,11 @@ fn service_status(
     } else {
         points.iter().rev().find(has_all).cloned()
     };
-    let current_seconds = newest_point
-        .as_ref()
-        .map(|point| u64::try_from(now.duration_since(point.time).as_secs()).unwrap_or(0));
+    let (state, health, reason, wal) = ask(service);
+    let current_seconds = exposure(newest_point.as_ref(), window.as_ref(), wal, now);
     let target_seconds = service.rpo.map(|period| period.as_secs());
     let is_missed = !kinds.is_empty()
         && target_seconds.is_some_and(|target| current_seconds.is_none_or(|now| now > target));
-    let (state, health, reason) = ask(service);
     ServiceStatus {
         name: service.name.to_string(),
         state,
@@ -169,34 +240,97 @@ fn service_status(
             target_seconds: service.rto.map(|period| period.as_secs()),
             measured_seconds: None,
         },
+        window,
         newest_point,
         newest_proven_point: None,
         is_stateful: !kinds.is_empty(),
     }
 }
 
-/// Whether the service answers: state, health, and why not.
-fn ask(service: &stack::Service) -> (String, String, Option<String>) {
-    let unknown = || ("unknown".to_owned(), "unknown".to_owned(), None);
+/// Whether the service answers: state, health, why not, and what it says about its WAL.
+fn ask(service: &stack::Service) -> (String, String, Option<String>, WalOfServer) {
+    let word = |word: &str| word.to_owned();
     let Some(settings) = service.datasets.iter().find_map(|dataset| match dataset {
         stack::Dataset::Postgres(settings) => Some(settings),
         _ => None,
     }) else {
-        return unknown();
+        return (
+            word("unknown"),
+            word("unknown"),
+            None,
+            WalOfServer::default(),
+        );
     };
     let asked = PostgresCluster::from_settings(settings)
         .map_err(|error| with_causes(&error))
         .and_then(|cluster| {
             Client::connect(cluster.options(), Mode::Sql)
-                .and_then(|mut client| client.query("SELECT 1").map(drop))
+                .and_then(|mut client| {
+                    client.query("SELECT 1")?;
+                    Ok(wal_of(&mut client))
+                })
                 .map_err(|error| with_causes(&error))
         });
     match asked {
-        Ok(()) => ("running".to_owned(), "healthy".to_owned(), None),
+        Ok(wal) => (word("running"), word("healthy"), None, wal),
         Err(reason) => (
-            "unreachable".to_owned(),
-            "unhealthy".to_owned(),
+            word("unreachable"),
+            word("unhealthy"),
             Some(reason),
+            WalOfServer::default(),
         ),
+    }
+}
+
+/// A standby, or a role that may not ask, says nothing; that only makes the answer more careful.
+fn wal_of(client: &mut Client) -> WalOfServer {
+    let ask = |client: &mut Client, sql: &str| -> Option<String> {
+        client.query(sql).and_then(|rows| rows.single()).ok()
+    };
+    let archived = "SELECT extract(epoch FROM last_archived_time)::bigint FROM pg_stat_archiver";
+    WalOfServer {
+        flushed: ask(client, "SELECT pg_current_wal_flush_lsn()").and_then(|lsn| lsn.parse().ok()),
+        archived: ask(client, archived)
+            .and_then(|seconds| Timestamp::from_second(seconds.parse().ok()?).ok()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::Moment;
+
+    #[test]
+    fn nothing_is_lost_of_a_server_that_wrote_nothing_more() {
+        let at = |seconds| Timestamp::from_second(seconds).ok();
+        let moment = |offset, seconds| Moment {
+            lsn: Lsn::new(offset),
+            time: at(seconds),
+        };
+        let window = Window {
+            timeline: rekindle_postgres::Timeline::FIRST,
+            from: moment(10, 100),
+            to: moment(500, 1000),
+            points: Vec::new(),
+            hole: None,
+        };
+        let wal = |flushed, archived: Option<i64>| WalOfServer {
+            flushed: Some(Lsn::new(flushed)),
+            archived: archived.and_then(at),
+        };
+        let now = Timestamp::from_second(5000).unwrap();
+        let exposed = |wal| exposure(None, Some(&window), wal, now);
+        assert_eq!(exposed(wal(500, None)), Some(0));
+        assert_eq!(exposed(wal(501, None)), Some(4000), "since the last commit");
+        assert_eq!(
+            exposed(wal(501, Some(4990))),
+            Some(10),
+            "since the last segment"
+        );
+        assert_eq!(
+            exposure(None, None, wal(501, Some(4990)), now),
+            None,
+            "an archive of others"
+        );
     }
 }

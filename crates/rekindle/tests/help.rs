@@ -17,6 +17,8 @@ Commands:
   backup      Make a recovery point of all services, or of those named
   points      List recovery points, show one, compare two
   restore     Bring data of a recovery point back to a directory, or one database to its server
+  wal         Look after the WAL archive, with which any moment can be restored
+  retention   Show what need not be kept any longer, and remove it
   vault       Make, check and look after the vault
   config      Check and show rekindle.yaml
   completion  Print a completion script for a shell
@@ -74,6 +76,7 @@ fn every_command_explains_itself() {
         "backup",
         "points",
         "restore",
+        "wal windows",
         "vault check",
         "vault keys",
         "config check",
@@ -81,6 +84,8 @@ fn every_command_explains_itself() {
         "completion",
     ];
     let without = [
+        "retention show",
+        "retention apply",
         "vault init",
         "vault stats",
         "vault unlock",

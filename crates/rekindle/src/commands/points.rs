@@ -3,12 +3,16 @@
 use std::io::Write;
 
 use clap::{Args, Subcommand};
-use rekindle_recovery::{Level, PointDetail, PointList, PointSummary};
+use rekindle_recovery::{
+    Level, PointDetail, PointList, PointSummary,
+    wal::{self, Windows},
+};
 use rekindle_vault::{Change, Difference};
 use serde_json::{Value, json};
 
 use crate::{
     app::App,
+    commands::services,
     errors::{CliError, Exit},
     output::{Table, age, bytes, duration, time, write_json, write_tree},
 };
@@ -60,9 +64,16 @@ U (same content, other owner, mode or time).";
 /// # Errors
 /// As the vault does not open, or a point is not there.
 pub fn run(app: &App, args: &PointsArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
-    let vault = app.vault()?;
+    let stack = app.stack()?;
+    let vault = rekindle_recovery::open_vault(&stack.vault)?;
     match args.command.as_ref().unwrap_or(&PointsCommand::List) {
-        PointsCommand::List => list(app, &rekindle_recovery::points(&vault)?, out),
+        PointsCommand::List => {
+            let windows = services::with_archive(&stack)
+                .iter()
+                .map(|service| wal::windows(&vault, service))
+                .collect::<Result<Vec<_>, _>>()?;
+            list(app, &rekindle_recovery::points(&vault)?, &windows, out)
+        }
         PointsCommand::Show { point } => {
             show(app, &rekindle_recovery::show_point(&vault, point)?, out)
         }
@@ -73,14 +84,22 @@ pub fn run(app: &App, args: &PointsArgs, out: &mut dyn Write) -> Result<Exit, Cl
     }
 }
 
-fn list(app: &App, list: &PointList, out: &mut dyn Write) -> Result<Exit, CliError> {
+fn list(
+    app: &App,
+    list: &PointList,
+    windows: &[Windows],
+    out: &mut dyn Write,
+) -> Result<Exit, CliError> {
     if app.is_json() {
-        write_json(out, list)?;
+        let mut value = serde_json::to_value(list)?;
+        value["windows"] = serde_json::to_value(windows)?;
+        write_json(out, &value)?;
     } else if list.points.is_empty() {
         app.note("there is no recovery point yet");
         app.next([app.command("backup")]);
     } else {
         table(&list.points).write(out)?;
+        write_windows(windows, out)?;
     }
     for unreadable in &list.unreadable {
         app.warn(unreadable);
@@ -91,6 +110,23 @@ fn list(app: &App, list: &PointList, out: &mut dyn Write) -> Result<Exit, CliErr
     } else {
         Exit::Partly
     })
+}
+
+/// Between the points lie all the moments that the WAL archive can bring back.
+fn write_windows(found: &[Windows], out: &mut dyn Write) -> Result<(), CliError> {
+    for windows in found {
+        for window in &windows.windows {
+            if let Some((from, to)) = window.from.time.zip(window.to.time) {
+                let (service, from, to) = (&windows.service, time(from), time(to));
+                let timeline = window.timeline;
+                writeln!(
+                    out,
+                    "\n{service}: any moment from {from} to {to} (timeline {timeline}): restore --at"
+                )?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn table(points: &[PointSummary]) -> Table {

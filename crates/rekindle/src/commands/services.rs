@@ -1,6 +1,6 @@
 //! Which services a command is about.
 
-use rekindle_stack::{Dataset, Stack};
+use rekindle_stack::{Dataset, Stack, WalMode};
 
 use crate::errors::CliError;
 
@@ -10,6 +10,19 @@ pub fn with_postgres(stack: &Stack) -> Vec<String> {
     let services = stack.services.iter();
     services
         .filter(|service| service.datasets.iter().any(is_postgres))
+        .map(|service| service.name.to_string())
+        .collect()
+}
+
+/// The services whose WAL is archived.
+pub fn with_archive(stack: &Stack) -> Vec<String> {
+    let archives = |dataset: &Dataset| match dataset {
+        Dataset::Postgres(settings) => settings.wal != WalMode::Off,
+        _ => false,
+    };
+    let services = stack.services.iter();
+    services
+        .filter(|service| service.datasets.iter().any(archives))
         .map(|service| service.name.to_string())
         .collect()
 }

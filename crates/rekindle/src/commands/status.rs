@@ -2,6 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
+use jiff::Timestamp;
 use rekindle_recovery::{ServiceStatus, Status};
 
 use crate::{
@@ -51,6 +52,21 @@ fn write_status(app: &App, out: &mut dyn Write, status: &Status) -> Result<(), C
             writeln!(out, "\n{}: {reason}", service.name)?;
         }
     }
+    for service in &status.services {
+        if let Some((window, (from, to))) = service
+            .window
+            .as_ref()
+            .and_then(|window| Some((window, window.from.time.zip(window.to.time)?)))
+        {
+            let (from, to) = (time(from), time(to));
+            let timeline = window.timeline;
+            writeln!(
+                out,
+                "\n{}: any moment from {from} to {to} (timeline {timeline})",
+                service.name
+            )?;
+        }
+    }
     if let Some(vault) = &status.vault {
         let points = count(vault.snapshots, "recovery point");
         let (stored, location) = (bytes(vault.stored_bytes), &vault.location);
@@ -73,8 +89,8 @@ fn sentence(status: &Status) -> String {
         .filter(|service| service.newest_point.is_none())
         .map(|service| service.name.as_str())
         .collect();
-    let points = stateful().filter_map(|service| service.newest_point.as_ref());
-    let Some(oldest) = points.map(|point| point.time).min() else {
+    let newest = stateful().filter_map(newest_moment);
+    let Some(oldest) = newest.min() else {
         return "Nothing can be brought back: no recovery point holds any service.".to_owned();
     };
     let to = time(oldest);
@@ -96,6 +112,13 @@ fn sentence(status: &Status) -> String {
             "{kept} of {total} services can be brought back as of {to}; nothing is stored of {lost}."
         )
     }
+}
+
+/// The newest moment that a service can be brought back to.
+fn newest_moment(service: &ServiceStatus) -> Option<Timestamp> {
+    let point = service.newest_point.as_ref()?.time;
+    let window = service.window.as_ref().and_then(|window| window.to.time);
+    Some(window.map_or(point, |end| end.max(point)))
 }
 
 /// What is only stored may still fail to start, so a proof is told apart.
