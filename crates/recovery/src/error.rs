@@ -1,5 +1,6 @@
 //! Why a recovery point was not made or not brought back.
 
+use crate::guard::{self, GuardFinding};
 use rekindle_datasets::{CaptureError, dump_hint, vault_hint};
 use rekindle_postgres::{self as pg, dump::DumpError};
 use rekindle_stack::SecretError;
@@ -133,6 +134,14 @@ pub enum RecoveryError {
         /// Why.
         source: Box<DumpError>,
     },
+    /// Guards found something in the way, and nobody has overridden it. Nothing was touched.
+    #[error("{what} was not begun: {}", refusals(findings))]
+    Refused {
+        /// What was to be done.
+        what: String,
+        /// Everything that was found, the gravest first.
+        findings: Vec<GuardFinding>,
+    },
     /// The restored database does not hold what the dump's own snapshot held.
     #[error("database `{new_name}` was restored, and {differences}")]
     RowsDiffer {
@@ -184,6 +193,7 @@ impl RecoveryError {
                  `rekindle vault check --read-data` looks for more damage"
                     .to_owned(),
             ),
+            Self::Refused { findings, .. } => refused_hint(findings),
             _ => None,
         }
     }
@@ -203,6 +213,34 @@ impl RecoveryError {
             _ => false,
         }
     }
+}
+
+fn refusals(findings: &[GuardFinding]) -> String {
+    let refusals = findings.iter().filter(|finding| guard::is_refusal(finding));
+    refusals
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// What to do about the first of them, and how to go on all the same.
+fn refused_hint(findings: &[GuardFinding]) -> Option<String> {
+    let refusals: Vec<_> = findings
+        .iter()
+        .filter(|finding| guard::is_refusal(finding))
+        .collect();
+    let forceable = refusals
+        .iter()
+        .filter(|finding| finding.guard.can_be_forced());
+    let force: Vec<_> = forceable
+        .map(|finding| format!("--force {}", finding.guard))
+        .collect();
+    let advice = &refusals.first()?.advice;
+    Some(if force.len() < refusals.len() {
+        advice.clone()
+    } else {
+        format!("{advice} (`{}` goes on at your own risk)", force.join(" "))
+    })
 }
 
 /// What a server's refusal means here is not what it means to a backup.

@@ -10,6 +10,7 @@ mod backup;
 mod database;
 mod doctor;
 mod error;
+pub mod guard;
 mod manifest;
 mod point;
 mod restore;

@@ -5,6 +5,7 @@
 //! [`restore_database`] brings one back under a new name.
 
 mod databases;
+pub mod foreign;
 mod restore;
 mod running;
 mod stream;
