@@ -33,7 +33,7 @@ fn files_for_a_key_pass_in_both_directions() {
     let recipient = identity.recipient().to_string();
     for length in LENGTHS {
         let plain = Random::new(length as u64).bytes(length);
-        let ours = age::seal(&[identity.recipient()], &[&plain]).unwrap();
+        let ours = age::seal(&[identity.recipient()], plain.clone()).unwrap();
         assert!(
             stock::age(["-d", "-i", file], &ours).unwrap() == plain,
             "{length}"
@@ -53,7 +53,7 @@ fn files_for_several_keys_pass_in_both_directions() {
     };
     let second = new_key(&files[1]).unwrap();
     let recipients = [first.recipient(), second.recipient()];
-    let ours = age::seal(&recipients, &[b"a ", b"text"]).unwrap();
+    let ours = age::seal(&recipients, b"a text".to_vec()).unwrap();
     let [a, b] = recipients.map(|recipient| recipient.to_string());
     let theirs = stock::age(["-r", &a, "-r", &b], b"a text").unwrap();
     for (identity, file) in [first, second].into_iter().zip(&files) {

@@ -83,8 +83,8 @@ impl Header {
     }
 }
 
-/// Writes a header with its code.
-pub(super) fn write(stanzas: &[Stanza], file_key: &FileKey, out: &mut Vec<u8>) {
+/// A header with its code.
+pub(super) fn written(stanzas: &[Stanza], file_key: &FileKey) -> String {
     let mut text = FIRST_LINE.to_owned();
     for stanza in stanzas {
         text.push_str("-> ");
@@ -107,7 +107,7 @@ pub(super) fn write(stanzas: &[Stanza], file_key: &FileKey, out: &mut Vec<u8>) {
     text.push(' ');
     text.push_str(&mac);
     text.push('\n');
-    out.extend_from_slice(text.as_bytes());
+    text
 }
 
 /// Exactly this many bytes, in the only way to write them.

@@ -27,11 +27,12 @@ pub(crate) use passphrase::random_salt;
 /// and some 70 ms; 1 GiB and some seconds. The stock program writes 2^18.
 pub const PASSPHRASE_LOG_N: std::ops::RangeInclusive<u8> = 15..=20;
 
-/// The file that each of these recipients opens; its content is the parts, one after another.
+/// The file that each of these recipients opens. The memory of the content becomes that of the
+/// file; with room for [`sealed_bytes`] in it nothing is allocated and hardly anything is moved.
 ///
 /// # Errors
 /// [`AgeError::Random`] if the system has no randomness to give; [`AgeError::NoRecipient`].
-pub fn seal(recipients: &[Recipient], parts: &[&[u8]]) -> Result<Vec<u8>, AgeError> {
+pub fn seal(recipients: &[Recipient], content: Vec<u8>) -> Result<Vec<u8>, AgeError> {
     if recipients.is_empty() {
         return Err(AgeError::NoRecipient);
     }
@@ -40,7 +41,15 @@ pub fn seal(recipients: &[Recipient], parts: &[&[u8]]) -> Result<Vec<u8>, AgeErr
         .iter()
         .map(|recipient| x25519::wrap(&file_key, recipient))
         .collect::<Result<_, _>>()?;
-    seal_file(&file_key, &stanzas, parts)
+    seal_file(&file_key, &stanzas, content)
+}
+
+/// Room for a file of this much content for some recipients; a few bytes too much.
+#[must_use]
+pub fn sealed_bytes(recipients: usize, plain_bytes: usize) -> usize {
+    const FIXED_BYTES: usize = 22 + 48;
+    const STANZA_BYTES: usize = 54 + 44;
+    payload::sealed_bytes(FIXED_BYTES + recipients * STANZA_BYTES, plain_bytes)
 }
 
 /// The content of a file that is sealed to one of these identities. The memory of `sealed` becomes
@@ -95,7 +104,7 @@ pub(crate) fn seal_with_passphrase_and_key(
     plain: &[u8],
 ) -> Result<Vec<u8>, AgeError> {
     let stanza = passphrase::wrap(file_key, passphrase, log_n, salt)?;
-    seal_file(file_key, &[stanza], &[plain])
+    seal_file(file_key, &[stanza], plain.to_vec())
 }
 
 /// The salt of a file that a passphrase opens.
@@ -110,15 +119,14 @@ pub(crate) fn open_with_key(file_key: &FileKey, sealed: Vec<u8>) -> Result<Vec<u
     open_file(&header.proven(file_key, &sealed)?, file_key, sealed)
 }
 
-fn seal_file(file_key: &FileKey, stanzas: &[Stanza], parts: &[&[u8]]) -> Result<Vec<u8>, AgeError> {
-    let mut out = Vec::new();
-    header::write(stanzas, file_key, &mut out);
-    let plain_bytes = parts.iter().map(|part| part.len()).sum();
-    let mut sealer = payload::Sealer::start(file_key, out, plain_bytes)?;
-    for part in parts {
-        sealer.push(part)?;
-    }
-    sealer.finish()
+fn seal_file(
+    file_key: &FileKey,
+    stanzas: &[Stanza],
+    mut content: Vec<u8>,
+) -> Result<Vec<u8>, AgeError> {
+    let header = header::written(stanzas, file_key);
+    payload::seal_in_place(file_key, header.as_bytes(), &mut content)?;
+    Ok(content)
 }
 
 fn open_file(

@@ -1,75 +1,53 @@
 //! The content: pieces of 64 KiB, each encrypted with its number and whether it is the last, so
 //! that none can be changed, moved, left out or added.
 
-use ring::aead::{Aad, LessSafeKey, Nonce};
+use ring::aead::{Aad, Nonce};
 
 use super::{AgeError, FileKey, crypto::TAG_BYTES};
 
 const PIECE_BYTES: usize = 64 << 10;
 const NONCE_BYTES: usize = 16;
 
-/// Encrypts content that arrives in parts, each piece in the place where it stays.
-pub(super) struct Sealer {
-    key: LessSafeKey,
-    out: Vec<u8>,
-    /// Where the piece begins that is being filled.
-    piece_start: usize,
-    piece: u64,
+/// How long a file is: this header and content of this length.
+pub(super) fn sealed_bytes(header_bytes: usize, plain_bytes: usize) -> usize {
+    let pieces = plain_bytes.div_ceil(PIECE_BYTES).max(1);
+    header_bytes + NONCE_BYTES + plain_bytes + pieces * TAG_BYTES
 }
 
-impl Sealer {
-    /// Goes on after what is in `out`.
-    pub fn start(
-        file_key: &FileKey,
-        mut out: Vec<u8>,
-        plain_bytes: usize,
-    ) -> Result<Self, AgeError> {
-        let tags = (plain_bytes / PIECE_BYTES + 1) * TAG_BYTES;
-        out.reserve_exact(NONCE_BYTES + plain_bytes + tags);
-        let mut nonce = [0; NONCE_BYTES];
-        getrandom::fill(&mut nonce)?;
-        out.extend_from_slice(&nonce);
-        Ok(Self {
-            key: file_key.payload_key(&nonce)?,
-            piece_start: out.len(),
-            out,
-            piece: 0,
-        })
-    }
-
-    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), AgeError> {
-        while !bytes.is_empty() {
-            // A full piece waits until it is known not to be the last.
-            if self.out.len() - self.piece_start == PIECE_BYTES {
-                self.seal_piece(false)?;
-            }
-            let room = PIECE_BYTES - (self.out.len() - self.piece_start);
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            self.out.extend_from_slice(now);
-            bytes = later;
-        }
-        Ok(())
-    }
-
-    pub fn finish(mut self) -> Result<Vec<u8>, AgeError> {
-        self.seal_piece(true)?;
-        Ok(self.out)
-    }
-
-    fn seal_piece(&mut self, is_last: bool) -> Result<(), AgeError> {
-        let tag = self
-            .key
+/// Turns content into a whole file behind this header. Nothing is moved in memory if there is room
+/// behind the content, but the content itself, by some hundred bytes.
+pub(super) fn seal_in_place(
+    file_key: &FileKey,
+    header: &[u8],
+    content: &mut Vec<u8>,
+) -> Result<(), AgeError> {
+    let mut nonce_bytes = [0; NONCE_BYTES];
+    getrandom::fill(&mut nonce_bytes)?;
+    let key = file_key.payload_key(&nonce_bytes)?;
+    let plain_bytes = content.len();
+    let file_bytes = sealed_bytes(header.len(), plain_bytes);
+    content.reserve_exact(file_bytes - plain_bytes);
+    content.resize(file_bytes, 0);
+    let payload_start = header.len() + NONCE_BYTES;
+    // The last piece first: each goes to a place behind its old one, which is free by then.
+    for piece in (0..plain_bytes.div_ceil(PIECE_BYTES).max(1)).rev() {
+        let from = piece * PIECE_BYTES;
+        let end = plain_bytes.min(from + PIECE_BYTES);
+        let to = payload_start + piece * (PIECE_BYTES + TAG_BYTES);
+        content.copy_within(from..end, to);
+        let (plain, after) = content[to..].split_at_mut(end - from);
+        let tag = key
             .seal_in_place_separate_tag(
-                nonce(self.piece, is_last),
+                nonce(piece as u64, end == plain_bytes),
                 Aad::empty(),
-                &mut self.out[self.piece_start..],
+                plain,
             )
             .map_err(|_| AgeError::Refused)?;
-        self.out.extend_from_slice(tag.as_ref());
-        self.piece += 1;
-        self.piece_start = self.out.len();
-        Ok(())
+        after[..TAG_BYTES].copy_from_slice(tag.as_ref());
     }
+    content[..header.len()].copy_from_slice(header);
+    content[header.len()..payload_start].copy_from_slice(&nonce_bytes);
+    Ok(())
 }
 
 /// Turns a whole file into its content.

@@ -33,19 +33,28 @@ impl WalEffort {
 /// after another; the result decompresses to the contents, one after another.
 #[must_use]
 pub fn wal_frame(plain: &[u8], effort: WalEffort) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(zstd_safe::compress_bound(plain.len()));
+    let mut frame = Vec::with_capacity(most_bytes(plain.len()));
+    compress_into(&mut frame, plain, effort);
+    frame
+}
+
+/// The longest that the frame of so much content may be.
+pub(super) fn most_bytes(plain_bytes: usize) -> usize {
+    zstd_safe::compress_bound(plain_bytes)
+}
+
+/// Writes the frame into an empty vector with room for [`most_bytes`].
+pub(super) fn compress_into(frame: &mut Vec<u8>, plain: &[u8], effort: WalEffort) {
     let done = CCtx::try_create().and_then(|mut context| {
-        context
-            .set_parameter(CParameter::CompressionLevel(effort.level()))
-            .ok()?;
+        let level = CParameter::CompressionLevel(effort.level());
+        context.set_parameter(level).ok()?;
         context.set_parameter(CParameter::ChecksumFlag(true)).ok()?;
-        context.compress2(&mut frame, plain).ok()
+        context.compress2(frame, plain).ok()
     });
     if done.is_none() {
         // With room for every outcome and known parameters, only memory can be missing.
         alloc::handle_alloc_error(alloc::Layout::for_value(plain));
     }
-    frame
 }
 
 /// How long the content of all frames is, as they say; `None` if one of them does not say it.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{
     WalArchive, WalArchiveError, WalEffort, WalFile,
-    frame::{self, MOST_PLAIN_BYTES, wal_frame},
+    frame::{self, MOST_PLAIN_BYTES},
 };
 use crate::{
     age,
@@ -139,7 +139,7 @@ impl WalArchive {
     }
 
     /// Stores the part of a segment that there is until now, in the place of an earlier part.
-    /// `frames` are the outcome of [`wal_frame`]; their contents follow one another.
+    /// `frames` are the outcome of [`wal_frame`](super::wal_frame); their contents follow one another.
     ///
     /// # Errors
     /// [`WalArchiveError::NotPartial`] for a name that is no `.partial`; or as the store failed.
@@ -151,7 +151,7 @@ impl WalArchive {
                 name: file.name.clone(),
             });
         }
-        let object = age::seal(&self.public.recipients, frames)?;
+        let object = age::seal(&self.public.recipients, frames.concat())?;
         self.ensure_vault_is_there()?;
         Ok(self.store.replace(&key, &object)?)
     }
@@ -168,8 +168,11 @@ impl WalArchive {
                 bytes: plain.len() as u64,
             });
         }
-        let frame = wal_frame(plain, effort);
-        Ok(age::seal(&self.public.recipients, &[&frame])?)
+        let recipients = &self.public.recipients;
+        let most_bytes = age::sealed_bytes(recipients.len(), frame::most_bytes(plain.len()));
+        let mut object = Vec::with_capacity(most_bytes);
+        frame::compress_into(&mut object, plain, effort);
+        Ok(age::seal(recipients, object)?)
     }
 
     /// Whether what is stored under a name is the same content.
