@@ -102,6 +102,7 @@ pub fn vault_hint(error: &VaultError) -> Option<String> {
         VaultError::Damaged { .. } | VaultError::MissingBlob { .. } => {
             "`rekindle vault check --read-data` tells which recovery points are hit"
         }
+        VaultError::WalArchive(error) => return error.hint().map(str::to_owned),
         error if error.is_no_space() => {
             "the vault's disk is full: make room and run it again; nothing that was stored is lost"
         }

@@ -1,4 +1,5 @@
-//! Says whether a vault is whole: its structure, and on request every stored byte.
+//! Says whether a vault is whole: its structure, and on request every stored byte. The part of the
+//! WAL archive is in `wal/check.rs`.
 //!
 //! Damage is reported by what it hits: which recovery points, and which files in them.
 
@@ -28,9 +29,9 @@ use crate::{
 /// How thoroughly to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thoroughness {
-    /// Index against packs, snapshots against index.
+    /// Index against packs, snapshots against index, names of the WAL archive.
     Structure,
-    /// All that, and every byte of every pack.
+    /// All that, and every byte of every pack and of the WAL archive.
     AllData,
 }
 
@@ -61,6 +62,8 @@ pub struct CheckReport {
     pub packs: usize,
     /// Blobs in the index.
     pub blobs: usize,
+    /// Files in the WAL archive.
+    pub wal_files: usize,
     /// Stored bytes that were read and verified.
     pub verified_bytes: u64,
     /// What is wrong.
@@ -78,7 +81,7 @@ impl CheckReport {
         self.hits.is_empty() && !self.problems.iter().any(|problem| problem.is_loss)
     }
 
-    fn loss(&mut self, text: impl ToString) {
+    pub(crate) fn loss(&mut self, text: impl ToString) {
         self.problems.push(Problem {
             text: text.to_string(),
             is_loss: true,
@@ -87,7 +90,7 @@ impl CheckReport {
 
     /// Files that could not be read, because they are damaged. A store that only failed to answer
     /// says nothing about what it holds.
-    fn losses(&mut self, failed: Vec<VaultError>) -> Result<(), VaultError> {
+    pub(crate) fn losses(&mut self, failed: Vec<VaultError>) -> Result<(), VaultError> {
         for error in failed {
             if !error.is_damage_or_missing() {
                 return Err(error);
@@ -97,7 +100,7 @@ impl CheckReport {
         Ok(())
     }
 
-    fn oddity(&mut self, text: impl ToString) {
+    pub(crate) fn oddity(&mut self, text: impl ToString) {
         self.problems.push(Problem {
             text: text.to_string(),
             is_loss: false,
@@ -126,6 +129,7 @@ impl Vault {
             self.read_packs(&packs, progress, &mut report, &mut bad)?;
         }
         self.check_snapshots(&index, &bad, &mut report)?;
+        self.check_wal(thoroughness, progress, &mut report)?;
         Ok(report)
     }
 

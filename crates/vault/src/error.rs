@@ -5,6 +5,7 @@ use crate::{
     id::Id,
     lock::LockConflict,
     store::{FileKind, StoreError, StoreErrorKind},
+    wal::WalArchiveError,
 };
 
 /// Why a vault did not do as asked. Each variant is something a caller may act on differently.
@@ -88,6 +89,9 @@ pub enum VaultError {
     /// The store failed.
     #[error("the vault's store failed")]
     Store(#[from] StoreError),
+    /// The WAL archive did not do as asked.
+    #[error(transparent)]
+    WalArchive(Box<WalArchiveError>),
     /// The system has no randomness to give.
     #[error("the system gave no random bytes")]
     Random(#[from] getrandom::Error),
@@ -135,6 +139,7 @@ impl VaultError {
         const INPUT_OUTPUT_ERROR: i32 = rustix::io::Errno::IO.raw_os_error();
         match self {
             Self::Damaged { .. } | Self::MissingBlob { .. } => true,
+            Self::WalArchive(error) => error.is_damage(),
             Self::Store(error) => {
                 matches!(
                     error.kind,
@@ -149,5 +154,14 @@ impl VaultError {
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         matches!(self, Self::Store(error) if error.kind == StoreErrorKind::NoSpace)
+    }
+}
+
+impl From<WalArchiveError> for VaultError {
+    fn from(error: WalArchiveError) -> Self {
+        match error {
+            WalArchiveError::Store(error) => Self::Store(error),
+            other => Self::WalArchive(Box::new(other)),
+        }
     }
 }

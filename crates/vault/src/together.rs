@@ -13,6 +13,15 @@ const AT_ONCE: usize = 8;
 
 /// Calls `work` on each item, a few at a time, and returns what came of each, in their order.
 pub(crate) fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    each_of(AT_ONCE, items, work)
+}
+
+/// As [`each`], with this many threads.
+pub(crate) fn each_of<T: Sync, R: Send>(
+    threads: usize,
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     if items.len() < 2 {
         return items.iter().map(work).collect();
     }
@@ -27,7 +36,7 @@ pub(crate) fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync)
     };
     // This thread works too; a panic of any of them is passed on by the scope.
     thread::scope(|scope| {
-        (1..AT_ONCE.min(items.len())).for_each(|_| drop(scope.spawn(some)));
+        (1..threads.min(items.len())).for_each(|_| drop(scope.spawn(some)));
         some();
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use super::{FOLDER, WalArchiveError, WalFile, WalKeys, WalPublic, frame, name};
+use super::{FOLDER, WalArchiveError, WalFile, WalPublic, frame, keys::WalKeys, name};
 use crate::{
     age::{self, AgeError, Identity},
     id::Id,
@@ -55,7 +55,7 @@ impl Vault {
         Ok((!archive.systems()?.is_empty()).then_some(archive))
     }
 
-    pub(crate) fn archive_of(&self, keys: WalKeys) -> WalArchive {
+    pub(super) fn archive_of(&self, keys: WalKeys) -> WalArchive {
         WalArchive {
             store: Arc::clone(&self.store),
             public: Arc::new(WalPublic {

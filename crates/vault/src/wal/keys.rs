@@ -14,7 +14,7 @@ use crate::{
     vault::Vault,
 };
 
-pub(crate) const KEY_FILE: &str = "rekindle/keys/wal.age";
+pub(super) const KEY_FILE: &str = "rekindle/keys/wal.age";
 const IDENTITY_PURPOSE: &[u8] = b"rekindle WAL archive identity 1";
 const FILE_KEY_PURPOSE: &[u8] = b"rekindle wal.age file key 1";
 /// As cheap as the vault's own keys (decision 9): the same password opens both, so whoever guesses
@@ -22,7 +22,7 @@ const FILE_KEY_PURPOSE: &[u8] = b"rekindle wal.age file key 1";
 const LOG_N: u8 = 15;
 
 /// What lies at `rekindle/keys/wal.age`.
-pub(crate) enum KeyFile {
+pub(super) enum KeyFile {
     /// Nothing.
     Missing,
     /// The identity that we derive.
@@ -34,7 +34,7 @@ pub(crate) enum KeyFile {
 }
 
 /// Who opens the archive and to whom it is sealed.
-pub(crate) struct WalKeys {
+pub(super) struct WalKeys {
     /// The derived one first.
     pub identities: Vec<Identity>,
     pub recipients: Vec<Recipient>,

@@ -7,6 +7,7 @@
 //! Absent on purpose: what is in the files, which of them are needed, and when they may go.
 
 mod archive;
+mod check;
 mod error;
 mod frame;
 mod keys;
@@ -17,9 +18,8 @@ mod put;
 pub use archive::{WalArchive, WalListed};
 pub use error::WalArchiveError;
 pub use frame::{WalEffort, wal_frame};
-pub(crate) use keys::WalKeys;
 pub use name::{BadWalName, WalFile};
 pub use public::{BadWalPublic, WalPublic};
 pub use put::{SealedWal, WalPut};
 
-pub(crate) const FOLDER: &str = "rekindle/wal";
+const FOLDER: &str = "rekindle/wal";

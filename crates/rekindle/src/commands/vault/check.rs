@@ -83,6 +83,7 @@ fn json(report: &CheckReport, hits: &Hits<'_>, thoroughness: Thoroughness) -> Va
         "problems": problems.collect::<Vec<_>>(),
         "packs": report.packs,
         "blobs": report.blobs,
+        "wal_files": report.wal_files,
         "verified_bytes": report.verified_bytes,
     })
 }
@@ -150,7 +151,13 @@ fn write_hit(
 
 fn verdict(report: &CheckReport, damaged: usize) -> String {
     let points = count(report.snapshots as u64, "recovery point");
-    let packs = count(report.packs as u64, "pack");
+    let packs = match report.wal_files {
+        0 => count(report.packs as u64, "pack"),
+        files => {
+            let packs = count(report.packs as u64, "pack");
+            format!("{packs}, {} of WAL", count(files as u64, "file"))
+        }
+    };
     let read = match report.verified_bytes {
         0 => String::new(),
         verified => format!(", {} read and verified", bytes(verified)),
