@@ -7,8 +7,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "helpers of tests may panic, write files that need not survive, and show their seed"
+    reason = "helpers of tests may panic, and write files that need not survive"
 )]
 
 mod common;
@@ -21,10 +20,12 @@ use std::{
     process::{Child, Command, Stdio},
     sync::Arc,
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use common::{AT, Place, assert_restores, assert_same, assert_whole, draft, password, restore};
+use common::{
+    AT, Place, assert_restores, assert_same, assert_whole, draft, password, random, restore,
+};
 use rekindle_testing::{
     data::Random,
     faults::{TreeDigest, tree_digest},
@@ -133,16 +134,6 @@ fn kill_within(child: &mut Child, whole: Duration, random: &mut Random) -> bool 
     thread::sleep(whole * u32::try_from(random.below(1100)).unwrap() / 1000);
     child.kill().unwrap();
     !child.wait().unwrap().success()
-}
-
-fn random() -> Random {
-    let seed = env::var("REKINDLE_TEST_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = seed.unwrap_or(u64::from(now.subsec_nanos()));
-    eprintln!("REKINDLE_TEST_SEED={seed}");
-    Random::new(seed)
 }
 
 fn change(source: &Path, random: &mut Random) -> TreeDigest {

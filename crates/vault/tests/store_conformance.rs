@@ -15,7 +15,9 @@ use std::{
 use rekindle_testing::{data::Random, temp_dir};
 use rekindle_vault::{
     Id, Store,
-    store::{Fault, FaultyStore, FileKind, LocalStore, MemoryStore, ObjectKey, StoreErrorKind},
+    store::{
+        Fault, FaultyStore, FileKind, LocalStore, MemoryStore, NewObject, ObjectKey, StoreErrorKind,
+    },
 };
 
 fn key(text: &str) -> ObjectKey {
@@ -34,6 +36,8 @@ fn keeps_its_promises(store: &Arc<dyn Store>) {
     listings_are_complete(&**store);
     odd_keys_and_sizes_come_back(&**store);
     one_of_many_creators_wins(store);
+    many_are_created_together(&**store);
+    a_replacement_is_seen_whole(store);
 }
 
 fn create_never_replaces(store: &dyn Store) {
@@ -180,6 +184,85 @@ fn one_of_many_creators_wins(store: &Arc<dyn Store>) {
     }
 }
 
+fn many_are_created_together(store: &dyn Store) {
+    assert_eq!(store.create_all(&[]).len(), 0);
+    store.create(&key("group/7"), b"was there").unwrap();
+    // More than a local store opens at once, in several folders, some of them new.
+    let names: Vec<_> = (0..300)
+        .map(|number| match number {
+            0..200 => key(&format!("group/{number}")),
+            _ => key(&format!("group/of/{}/{number}", number % 3)),
+        })
+        .collect();
+    let contents: Vec<_> = (0..300).map(|n| Random::new(n).bytes(n as usize)).collect();
+    let mut objects: Vec<_> = names
+        .iter()
+        .zip(&contents)
+        .map(|(key, content)| NewObject { key, content })
+        .collect();
+    // The same name twice in one group is a name that is taken.
+    objects.push(NewObject {
+        key: &names[100],
+        content: b"other",
+    });
+    let outcomes = store.create_all(&objects);
+    assert_eq!(outcomes.len(), objects.len());
+    let mut taken = Vec::new();
+    for (at, outcome) in outcomes.into_iter().enumerate() {
+        let stored = store.read(objects[at].key).unwrap();
+        match outcome {
+            Ok(()) => assert!(stored == objects[at].content, "{at}"),
+            Err(error) => {
+                assert_eq!(error.kind, StoreErrorKind::AlreadyExists, "{error}");
+                assert!(error.to_string().contains(objects[at].key.as_str()));
+                taken.push(at);
+            }
+        }
+    }
+    assert_eq!(taken.len(), 2, "{taken:?}");
+    assert!(
+        taken[0] == 7 && (taken[1] == 100 || taken[1] == 300),
+        "{taken:?}"
+    );
+    assert_eq!(store.read(&key("group/7")).unwrap(), b"was there");
+    assert_eq!(store.list("group").unwrap().len(), 300);
+}
+
+fn a_replacement_is_seen_whole(store: &Arc<dyn Store>) {
+    let object = key("replaced/in/new/folder");
+    store.replace(&object, b"first").unwrap();
+    assert_eq!(
+        store.read(&object).unwrap(),
+        b"first",
+        "it need not be there before"
+    );
+    store.replace(&object, b"").unwrap();
+    assert_eq!(store.read(&object).unwrap(), b"");
+    assert_eq!(
+        kind(store.create(&object, b"x")),
+        StoreErrorKind::AlreadyExists
+    );
+    let reader = {
+        let (store, object) = (Arc::clone(store), object.clone());
+        store.replace(&object, &[0; 100_000]).unwrap();
+        thread::spawn(move || {
+            loop {
+                let seen = store.read(&object).unwrap();
+                assert_eq!(seen.len(), 100_000);
+                assert!(seen.iter().all(|&byte| byte == seen[0]), "old or new");
+                if seen[0] == 20 {
+                    break;
+                }
+            }
+        })
+    };
+    for round in 1..=20 {
+        store.replace(&object, &[round; 100_000]).unwrap();
+    }
+    reader.join().unwrap();
+    assert_eq!(store.list("replaced").unwrap().len(), 1);
+}
+
 #[test]
 fn a_local_directory_keeps_the_promises() {
     let dir = temp_dir().unwrap();
@@ -202,6 +285,37 @@ fn a_wrapper_without_a_fault_keeps_the_promises() {
         fault,
     ));
     keeps_its_promises(&store);
+}
+
+#[test]
+fn one_object_that_cannot_be_written_does_not_hinder_the_others() {
+    let dir = temp_dir().unwrap();
+    let store = LocalStore::new(dir.path());
+    store.create(&key("file"), b"").unwrap();
+    let keys = ["a/1", "file/in/a/file", "a/2", "b/1"].map(key);
+    let objects = keys.each_ref().map(|key| NewObject { key, content: b"x" });
+    let outcomes = store.create_all(&objects);
+    let worked: Vec<_> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(worked, [true, false, true, true], "{outcomes:?}");
+    let error = outcomes[1].as_ref().unwrap_err().to_string();
+    assert!(error.contains("file/in/a/file"), "{error}");
+}
+
+#[test]
+fn of_a_group_exactly_the_faulty_ones_fail() {
+    for (fault, is_written) in [
+        (Fault::Refused(std::io::ErrorKind::StorageFull), false),
+        (Fault::LostAcknowledgement, true),
+    ] {
+        let store = FaultyStore::failing_once(MemoryStore::new(), 1, fault);
+        let keys = ["g/0", "g/1", "g/2"].map(key);
+        let objects = keys.each_ref().map(|key| NewObject { key, content: b"x" });
+        let outcomes = store.create_all(&objects);
+        let worked: Vec<_> = outcomes.iter().map(Result::is_ok).collect();
+        assert_eq!(worked, [true, false, true], "{outcomes:?}");
+        assert_eq!(store.read(&keys[1]).is_ok(), is_written);
+        assert!(store.read(&keys[2]).is_ok());
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub enum Fault {
 pub struct FaultyStore<S> {
     inner: S,
     fault: Fault,
-    at: u64,
+    at: AtomicU64,
     and_later: bool,
     operations: AtomicU64,
 }
@@ -58,7 +58,7 @@ impl<S: Store> FaultyStore<S> {
         Self {
             inner,
             fault,
-            at,
+            at: AtomicU64::new(at),
             and_later: false,
             operations: AtomicU64::new(0),
         }
@@ -69,10 +69,16 @@ impl<S: Store> FaultyStore<S> {
         Self {
             inner,
             fault,
-            at,
+            at: AtomicU64::new(at),
             and_later: true,
             operations: AtomicU64::new(0),
         }
+    }
+
+    /// Counts from 0 again, and fails operation number `at` from now on.
+    pub fn restart(&self, at: u64) {
+        self.operations.store(0, Ordering::SeqCst);
+        self.at.store(at, Ordering::SeqCst);
     }
 
     /// How many operations were asked for.
@@ -98,7 +104,8 @@ impl<S: Store> FaultyStore<S> {
     /// Counts an operation; its number if it is to fail.
     fn next_fault(&self) -> Option<u64> {
         let number = self.operations.fetch_add(1, Ordering::SeqCst);
-        (number == self.at || (self.and_later && number > self.at)).then_some(number)
+        let at = self.at.load(Ordering::SeqCst);
+        (number == at || (self.and_later && number > at)).then_some(number)
     }
 
     fn made_up(&self, number: u64, operation: Operation, key: &str) -> StoreError {

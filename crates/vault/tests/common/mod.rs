@@ -5,16 +5,20 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
-    reason = "not every test uses all of it; helpers of tests may panic, and write files that need not survive"
+    clippy::print_stderr,
+    reason = "not every test uses all of it; helpers of tests may panic, write files that need not survive, and show their seed"
 )]
 
 use std::{
+    env,
     error::Error,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use rekindle_testing::{
+    data::Random,
     faults::{TreeDigest, tree_digest},
     restic::Restic,
     temp_dir,
@@ -152,4 +156,15 @@ pub fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Random numbers that differ in each run; `REKINDLE_TEST_SEED` repeats one.
+pub fn random() -> Random {
+    let seed = env::var("REKINDLE_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let seed = seed.unwrap_or(u64::from(now.subsec_nanos()));
+    eprintln!("REKINDLE_TEST_SEED={seed}");
+    Random::new(seed)
 }
