@@ -1,5 +1,9 @@
 //! Looks for what would make a backup or a restore fail, before it does.
 
+mod pushed_wal;
+
+use std::path::Path;
+
 use rekindle_datasets::{dataset_of, dump_hint, postgres::PostgresCluster, with_causes};
 use rekindle_postgres::{Client, Mode, ServerIdentity, dump::Tools, identity};
 use rekindle_stack::{self as stack, Stack};
@@ -32,12 +36,13 @@ pub struct Finding {
     pub fix: Option<String>,
 }
 
-/// Looks at the vault and at every service. Changes nothing.
-pub fn doctor(stack: &Stack) -> Vec<Finding> {
+/// Looks at the vault and at every service. Changes nothing. `config` is the file that says what
+/// there is, for commands that name it.
+pub fn doctor(stack: &Stack, config: &Path) -> Vec<Finding> {
     let mut findings = Findings::default();
     look_at_vault(stack, &mut findings);
     for service in &stack.services {
-        look_at_service(service, &mut findings);
+        look_at_service(service, config, &mut findings);
     }
     findings.0
 }
@@ -136,12 +141,17 @@ fn look_at_free_space(stack: &Stack, findings: &mut Findings) {
     }
 }
 
-fn look_at_service(service: &stack::Service, findings: &mut Findings) {
+fn look_at_service(service: &stack::Service, config: &Path, findings: &mut Findings) {
     let subject = service.name.as_str();
     for dataset in &service.datasets {
         if let stack::Dataset::Postgres(settings) = dataset {
             match PostgresCluster::from_settings(settings) {
-                Ok(cluster) => look_at_postgres(subject, &cluster, findings),
+                Ok(cluster) => {
+                    look_at_postgres(subject, &cluster, findings);
+                    if settings.wal == stack::WalMode::Push {
+                        look_at_pushed_wal(service, config, &cluster, findings);
+                    }
+                }
                 Err(error) => findings.problem(subject, with_causes(&error), error.hint()),
             }
         } else if matches!(dataset_of(dataset), Ok(None)) {
@@ -192,6 +202,21 @@ fn look_at_postgres(subject: &str, cluster: &PostgresCluster, findings: &mut Fin
             Err(error) => findings.problem(subject, with_causes(&error), dump_hint(&error)),
         }
     }
+}
+
+fn look_at_pushed_wal(
+    service: &stack::Service,
+    config: &Path,
+    cluster: &PostgresCluster,
+    findings: &mut Findings,
+) {
+    // That it does not answer has been told.
+    let Ok(mut client) = Client::connect(cluster.options(), Mode::Sql) else {
+        return;
+    };
+    let named = cluster.data_directory().map(ToOwned::to_owned);
+    let directory = named.or_else(|| client.show("data_directory").ok().map(Into::into));
+    pushed_wal::look(service, config, directory.as_deref(), &mut client, findings);
 }
 
 fn look_at_settings(subject: &str, identity: &ServerIdentity, findings: &mut Findings) {

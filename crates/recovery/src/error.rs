@@ -208,6 +208,7 @@ impl RecoveryError {
                 RestoreError::Vault(error) => error.is_damage_or_missing(),
                 _ => false,
             },
+            Self::Archive(error) => error.is_damage(),
             Self::NotStartable { .. } | Self::NoManifest { .. } | Self::Wal { .. } => true,
             Self::Target(crate::wal::TargetError::Asking(error)) => error.is_damage(),
             _ => false,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rekindle_stack::{self as stack, VaultLocation};
+use rekindle_stack::{self as stack, SecretSource, VaultLocation};
 use rekindle_vault::{Compression, Password, Store, Vault, store::LocalStore};
 
 use crate::RecoveryError;
@@ -14,7 +14,7 @@ use crate::RecoveryError;
 pub fn create_vault(settings: &stack::Vault) -> Result<Vault, RecoveryError> {
     Ok(Vault::create(
         store_of(&settings.at)?,
-        &password_of(settings)?,
+        &password_of(&settings.password)?,
     )?)
 }
 
@@ -25,11 +25,11 @@ pub fn create_vault(settings: &stack::Vault) -> Result<Vault, RecoveryError> {
 pub fn open_vault(settings: &stack::Vault) -> Result<Vault, RecoveryError> {
     Ok(Vault::open(
         store_of(&settings.at)?,
-        &password_of(settings)?,
+        &password_of(&settings.password)?,
     )?)
 }
 
-fn store_of(location: &VaultLocation) -> Result<Arc<dyn Store>, RecoveryError> {
+pub(crate) fn store_of(location: &VaultLocation) -> Result<Arc<dyn Store>, RecoveryError> {
     match location {
         VaultLocation::Local(path) => Ok(Arc::new(LocalStore::new(path))),
         other => Err(RecoveryError::UnsupportedLocation {
@@ -38,11 +38,8 @@ fn store_of(location: &VaultLocation) -> Result<Arc<dyn Store>, RecoveryError> {
     }
 }
 
-fn password_of(settings: &stack::Vault) -> Result<Password, RecoveryError> {
-    let secret = settings
-        .password
-        .read()
-        .map_err(RecoveryError::VaultPassword)?;
+pub(crate) fn password_of(source: &SecretSource) -> Result<Password, RecoveryError> {
+    let secret = source.read().map_err(RecoveryError::VaultPassword)?;
     Ok(Password::new(secret.expose()))
 }
 

@@ -1,6 +1,13 @@
 //! What every command needs: the global options, the configuration, the vault.
 
-use std::{env, ffi::OsString, fmt::Display, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    ffi::OsString,
+    fmt::Display,
+    panic::{self, UnwindSafe},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use rekindle_stack::{Loaded, Stack};
@@ -9,7 +16,7 @@ use rekindle_vault::Vault;
 use crate::{
     cli::{Cli, GlobalArgs},
     commands,
-    errors::{self, CliError},
+    errors::{self, CliError, Exit},
     logging,
     output::{self, Out},
     progress::Reporting,
@@ -18,20 +25,43 @@ use crate::{
 /// Parses, runs, reports; returns the program's exit code.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
+    if is_restore_command(&arguments) {
+        return stopping_recovery(|| run(&arguments)).into();
+    }
+    run(&arguments).into()
+}
+
+fn run(arguments: &[OsString]) -> Exit {
     let command = Cli::command().color(ColorChoice::Auto);
     let parsed = command
-        .try_get_matches_from(&arguments)
+        .try_get_matches_from(arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return errors::report_usage(&error, &arguments).into(),
+        Err(error) => return errors::report_usage(&error, arguments),
     };
     logging::start(&cli.global);
     let app = App { global: cli.global };
     let mut out = Out::stdout();
     let outcome = commands::run(&app, &cli.command, &mut out);
-    let exit = outcome.unwrap_or_else(|error| errors::report(&error, &app.global));
-    exit.into()
+    outcome.unwrap_or_else(|error| errors::report(&error, &app.global))
+}
+
+/// Whether a server waits that would take most exit codes for the end of its archive.
+fn is_restore_command(arguments: &[OsString]) -> bool {
+    let mut words = arguments.iter().skip_while(|word| *word != "wal");
+    words
+        .find(|word| *word == "get" || *word == "push")
+        .is_some_and(|word| word == "get")
+}
+
+/// Runs a `wal get`: whatever goes wrong, arguments and mistakes of ours included, stops recovery.
+fn stopping_recovery(run: impl FnOnce() -> Exit + UnwindSafe) -> Exit {
+    match panic::catch_unwind(run) {
+        Ok(exit @ (Exit::Done | Exit::NotInArchive)) => exit,
+        // A panic has been told by then.
+        _ => Exit::StopsRecovery,
+    }
 }
 
 /// The global options, and what follows from them.

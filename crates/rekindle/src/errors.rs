@@ -8,7 +8,10 @@ use std::{
     process::ExitCode,
 };
 
-use rekindle_recovery::RecoveryError;
+use rekindle_recovery::{
+    RecoveryError,
+    wal::{get::GetError, push::PushError},
+};
 use rekindle_stack::{ConfigErrors, ConfigNotFound, SecretError};
 use rekindle_vault::VaultError;
 use serde_json::json;
@@ -33,11 +36,20 @@ pub enum Exit {
     Partly = 5,
     /// The RPO or RTO of a service is missed.
     TargetMissed = 6,
+    /// Recovery must not go on: PostgreSQL takes 1 to 125 for the end of the archive. Source: its
+    /// manual, "restore_command".
+    StopsRecovery = 126,
+    /// `wal get`: the archive does not have the file. The only bad news that ends a recovery well,
+    /// and the exit code is that of [`Exit::Failed`].
+    NotInArchive = 255,
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        match exit {
+            Exit::NotInArchive => Self::from(Exit::Failed as u8),
+            other => Self::from(other as u8),
+        }
     }
 }
 
@@ -53,6 +65,12 @@ pub enum CliError {
     /// The library failed.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// A WAL file was not archived.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// A WAL file was not brought back.
+    #[error(transparent)]
+    Get(#[from] GetError),
     /// A secret that an argument names could not be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -143,6 +161,8 @@ impl CliError {
                 Some("`rekindle config check` reads it again once it is mended".into())
             }
             Self::Recovery(error) => error.hint(),
+            Self::Push(error) => error.hint(),
+            Self::Get(error) => error.hint(),
             Self::WrongUse { hint, .. } => hint.clone(),
             Self::Exists { hint, .. } | Self::Step { hint, .. } => Some(hint.clone()),
             _ => None,

@@ -53,6 +53,7 @@ Exit codes:
   4    stored, but not restorable
   5    partly done: something was skipped or could not be read
   6    a target (RPO, RTO) is missed
+  126  `wal get`: any failure, so that PostgreSQL stops rather than end recovery early
   130  interrupted; 143 terminated
 ";
 
@@ -91,6 +92,8 @@ fn every_command_explains_itself() {
         "vault unlock",
         "config show",
         "points diff",
+        "wal push",
+        "wal get",
     ];
     for command in with_examples.iter().chain(&without) {
         let mut arguments: Vec<&str> = command.split(' ').collect();

@@ -3,16 +3,24 @@
 //! Start at [`windows`] for the moments, at [`restore_at`] to bring one back. The choice of a base
 //! backup and of WAL is made by pure functions over an [`ArchiveView`]; only then is anything
 //! fetched.
+//!
+//! What fills and empties the archive file by file is in [`push`] and [`get`].
 
 mod archive;
 mod bases;
 mod choose;
+mod door;
 mod fetch;
+pub mod get;
 mod moments;
+mod names;
+mod place;
 mod plan;
+pub mod push;
 mod restore_at;
 mod retention;
 mod settings;
+mod state;
 mod target;
 mod windows;
 

@@ -19,7 +19,7 @@ use crate::{
 pub fn run(app: &App, out: &mut dyn Write) -> Result<Exit, CliError> {
     let loaded = app.load()?;
     let mut findings: Vec<Finding> = loaded.warnings.iter().map(advice).collect();
-    findings.extend(rekindle_recovery::doctor(&loaded.stack));
+    findings.extend(rekindle_recovery::doctor(&loaded.stack, &loaded.path));
     let number = |level| findings.iter().filter(|f| f.level == level).count() as u64;
     let problems = number(FindingLevel::Problem);
     if app.is_json() {

@@ -1,5 +1,8 @@
 //! `rekindle wal …`: the archive of write-ahead log, one file for each command.
 
+mod fetch;
+mod get;
+mod push;
 pub mod windows;
 
 use std::io::Write;
@@ -17,6 +20,15 @@ pub enum WalCommand {
     /// List the spans of time in which any moment can be restored
     #[command(after_help = windows::EXAMPLES)]
     Windows(windows::WindowsArgs),
+    /// Archive a WAL file of a server: for its archive_command
+    #[command(after_help = push::EXAMPLES)]
+    Push(push::PushArgs),
+    /// Bring a WAL file back from the archive: for a server's restore_command
+    #[command(after_help = get::EXAMPLES)]
+    Get(get::GetArgs),
+    /// Fetch ahead what `get` will be asked for
+    #[command(hide = true)]
+    Fetch(fetch::FetchArgs),
 }
 
 /// Runs the command.
@@ -26,5 +38,8 @@ pub enum WalCommand {
 pub fn run(app: &App, command: &WalCommand, out: &mut dyn Write) -> Result<Exit, CliError> {
     match command {
         WalCommand::Windows(args) => windows::run(app, args, out),
+        WalCommand::Push(args) => push::run(app, args, out),
+        WalCommand::Get(args) => get::run(app, args, out),
+        WalCommand::Fetch(args) => fetch::run(app, args),
     }
 }

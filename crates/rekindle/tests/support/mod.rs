@@ -7,6 +7,8 @@
     reason = "helpers of tests may panic, write files that need not survive, and serve some only"
 )]
 
+pub mod wal;
+
 use std::{
     fs,
     path::{Path, PathBuf},
