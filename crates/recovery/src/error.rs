@@ -1,6 +1,7 @@
 //! Why a recovery point was not made or not brought back.
 
 use crate::guard::{self, GuardFinding};
+use crate::in_place::InPlaceError;
 use rekindle_datasets::{CaptureError, dump_hint, vault_hint};
 use rekindle_postgres::{self as pg, dump::DumpError};
 use rekindle_stack::SecretError;
@@ -142,6 +143,9 @@ pub enum RecoveryError {
         /// Everything that was found, the gravest first.
         findings: Vec<GuardFinding>,
     },
+    /// A restore in place was not done, or did not succeed.
+    #[error(transparent)]
+    InPlace(Box<InPlaceError>),
     /// The restored database does not hold what the dump's own snapshot held.
     #[error("database `{new_name}` was restored, and {differences}")]
     RowsDiffer {
@@ -150,6 +154,12 @@ pub enum RecoveryError {
         /// Where it differs.
         differences: String,
     },
+}
+
+impl From<InPlaceError> for RecoveryError {
+    fn from(error: InPlaceError) -> Self {
+        Self::InPlace(Box::new(error))
+    }
 }
 
 impl RecoveryError {
@@ -194,6 +204,7 @@ impl RecoveryError {
                     .to_owned(),
             ),
             Self::Refused { findings, .. } => refused_hint(findings),
+            Self::InPlace(error) => error.hint(),
             _ => None,
         }
     }
@@ -211,6 +222,7 @@ impl RecoveryError {
             Self::Archive(error) => error.is_damage(),
             Self::NotStartable { .. } | Self::NoManifest { .. } | Self::Wal { .. } => true,
             Self::Target(crate::wal::TargetError::Asking(error)) => error.is_damage(),
+            Self::InPlace(error) => error.is_damage(),
             _ => false,
         }
     }

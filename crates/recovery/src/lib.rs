@@ -11,6 +11,7 @@ mod database;
 mod doctor;
 mod error;
 pub mod guard;
+pub mod in_place;
 mod manifest;
 mod point;
 mod restore;

@@ -8,7 +8,9 @@ use rekindle_vault::Vault;
 use serde::Serialize;
 
 use crate::{
-    PointSummary, RecoveryError, points,
+    PointSummary, RecoveryError,
+    in_place::{Hold, hold_of_service},
+    points,
     wal::{Window, windows},
 };
 
@@ -52,6 +54,9 @@ pub struct ServiceStatus {
     pub newest_proven_point: Option<PointSummary>,
     /// Whether it has data that a point should have.
     pub is_stateful: bool,
+    /// A restore in place that is held, or that was interrupted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_place: Option<Hold>,
 }
 
 /// Loss of data, in seconds.
@@ -103,7 +108,9 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
             let window = vault
                 .ok()
                 .and_then(|vault| newest_window(vault, service, &mut problems));
-            service_status(service, &points, window, now)
+            let mut status = service_status(service, &points, window, now);
+            status.in_place = hold_of_service(stack, &status.name, vault.ok());
+            status
         })
         .collect();
     let vault = vault.ok().and_then(|vault| match vault.stored_bytes() {
@@ -118,7 +125,12 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
         }
     });
     let protected = |service: &ServiceStatus| {
-        !service.is_stateful || (service.newest_point.is_some() && !service.rpo.is_missed)
+        let is_whole = !service
+            .in_place
+            .as_ref()
+            .is_some_and(|hold| hold.is_interrupted);
+        is_whole
+            && (!service.is_stateful || (service.newest_point.is_some() && !service.rpo.is_missed))
     };
     let ok = vault.is_some() && problems.is_empty() && services.iter().all(protected);
     Status {
@@ -244,6 +256,7 @@ fn service_status(
         newest_point,
         newest_proven_point: None,
         is_stateful: !kinds.is_empty(),
+        in_place: None,
     }
 }
 

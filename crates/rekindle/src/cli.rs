@@ -27,6 +27,7 @@ Exit codes:
   4    stored, but not restorable
   5    partly done: something was skipped or could not be read
   6    a target (RPO, RTO) is missed
+  7    approval needed: look at the plan, and say --yes
   126  `wal get`: any failure, so that PostgreSQL stops rather than end recovery early
   130  interrupted; 143 terminated";
 

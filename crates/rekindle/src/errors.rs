@@ -36,6 +36,8 @@ pub enum Exit {
     Partly = 5,
     /// The RPO or RTO of a service is missed.
     TargetMissed = 6,
+    /// What would be done was shown; it needs somebody's yes.
+    ApprovalNeeded = 7,
     /// Recovery must not go on: PostgreSQL takes 1 to 125 for the end of the archive. Source: its
     /// manual, "restore_command".
     StopsRecovery = 126,

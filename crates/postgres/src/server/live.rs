@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -174,6 +175,17 @@ impl LiveServer {
             }
             thread::sleep(POLL);
         }
+    }
+
+    /// The file that the running server writes its messages to, if that is one that its user owns;
+    /// `None` if it goes elsewhere or cannot be seen.
+    pub fn log_file_of_running(&self) -> Option<PathBuf> {
+        let processes = processes_on(&self.pgdata);
+        let pid = Postmaster::read(&self.pgdata).ok()??.pid;
+        processes.iter().find(|process| process.pid == pid)?;
+        let path = fs::read_link(format!("/proc/{pid}/fd/2")).ok()?;
+        let metadata = fs::metadata(&path).ok()?;
+        (metadata.is_file() && metadata.uid() == self.owner.uid()).then_some(path)
     }
 
     /// The last lines of what it logged: where the directory says, else in `log`.

@@ -30,6 +30,7 @@ pub use choose::{Chosen, TargetError};
 pub use plan::{RestoreAtPlan, plan_restore_at};
 pub use restore_at::{RestoreAtOutcome, restore_at};
 pub use retention::{WalRemoval, WalRetentionPlan, apply_wal_retention, plan_wal_retention};
+pub(crate) use settings::TITLE as RECOVERY_TITLE;
 pub use target::{
     ParseTargetError, ParseTimelineError, RecoveryTarget, RestoreAtRequest, TargetAction,
     TimelineChoice,

@@ -85,6 +85,10 @@ const fn action(action: TargetAction) -> &'static str {
     }
 }
 
+/// Begins the settings of a recovery in `postgresql.auto.conf`; all that follows belongs to them,
+/// until a server writes the file anew.
+pub(crate) const TITLE: &str = "\n# Recovery to ";
+
 /// Writes the settings to the end of `postgresql.auto.conf`, which is read last, and takes back
 /// whatever else names a target.
 pub(super) fn write(
@@ -94,7 +98,7 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let path = directory.join("postgresql.auto.conf");
     let mut text = without_targets(&read(&path)?);
-    let title = format!("\n# Recovery to {target}, written by rekindle\n");
+    let title = format!("{TITLE}{target}, written by rekindle\n");
     text.extend_from_slice(title.as_bytes());
     for (name, value) in settings {
         let line = format!("{name} = '{}'\n", value.replace('\'', "''"));

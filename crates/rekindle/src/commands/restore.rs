@@ -1,7 +1,9 @@
-//! `rekindle restore` to a directory; one database to its server is in a file of its own.
+//! `rekindle restore` to a directory; in place, and one database to its server, are in files of
+//! their own.
 
 mod at;
 mod database;
+mod in_place;
 
 use std::{
     io::Write,
@@ -29,6 +31,8 @@ Examples:
   rekindle restore 1f0c9a --path /index/files/config --to /tmp/config
   rekindle restore --service postgres --database shop --as shop_restored
   rekindle restore --at '2026-11-21 14:29:59+01' --to /srv/pgdata
+  rekindle restore --service postgres --in-place --dry-run
+  rekindle restore --service postgres --undo             back to what was there before
 
 With --service, a PostgreSQL service with a physical backup becomes a data directory that starts as
 it is; anything else is restored as it lies in the point. DIR must be empty, or hold what a restore
@@ -51,7 +55,8 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["database", "at"])]
     path: Option<String>,
     /// The directory to restore into: empty, or not there yet
-    #[arg(long, value_name = "DIR", required_unless_present = "database")]
+    #[arg(long, value_name = "DIR")]
+    #[arg(required_unless_present_any = ["database", "in_place", "undo", "discard"])]
     #[arg(conflicts_with = "database")]
     to: Option<PathBuf>,
     /// Show what would be done, and do nothing
@@ -75,6 +80,8 @@ pub struct RestoreArgs {
     new_name: Option<String>,
     #[command(flatten)]
     moment: at::MomentArgs,
+    #[command(flatten)]
+    swap: in_place::InPlaceArgs,
 }
 
 /// Restores, or shows what would be restored.
@@ -82,6 +89,9 @@ pub struct RestoreArgs {
 /// # Errors
 /// As the library failed.
 pub fn run(app: &App, args: &RestoreArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
+    if let Some(asked) = args.swap.asked() {
+        return in_place::run(app, args, asked, out);
+    }
     match (&args.database, &args.new_name, &args.to) {
         (Some(database), Some(new_name), _) => database::run(app, args, database, new_name, out),
         (_, _, Some(to)) => {
@@ -93,7 +103,7 @@ pub fn run(app: &App, args: &RestoreArgs, out: &mut dyn Write) -> Result<Exit, C
         }
         _ => Err(CliError::wrong_use(
             "there is nowhere to restore to",
-            "add `--to DIR`, or `--database NAME --as NEW`",
+            "add `--to DIR`, `--in-place`, or `--database NAME --as NEW`",
         )),
     }
 }

@@ -3,7 +3,7 @@
 use std::{io::Write, time::Duration};
 
 use jiff::Timestamp;
-use rekindle_recovery::{ServiceStatus, Status};
+use rekindle_recovery::{ServiceStatus, Status, in_place::Stage};
 
 use crate::{
     app::App,
@@ -67,10 +67,42 @@ fn write_status(app: &App, out: &mut dyn Write, status: &Status) -> Result<(), C
             )?;
         }
     }
+    write_in_place(app, out, status)?;
     if let Some(vault) = &status.vault {
         let points = count(vault.snapshots, "recovery point");
         let (stored, location) = (bytes(vault.stored_bytes), &vault.location);
         writeln!(out, "\nvault {location}: {points}, {stored}")?;
+    }
+    Ok(())
+}
+
+/// What a restore in place left standing, and what to do about it.
+fn write_in_place(app: &App, out: &mut dyn Write, status: &Status) -> Result<(), CliError> {
+    for service in &status.services {
+        let (name, Some(hold)) = (&service.name, &service.in_place) else {
+            continue;
+        };
+        let (since, undo) = (
+            time(hold.started),
+            app.command(format_args!("restore --undo --service {name}")),
+        );
+        let discard = app.command(format_args!("restore --discard --service {name}"));
+        let text = match (hold.is_interrupted, hold.stage) {
+            (true, stage) => format!(
+                "the restore in place of {since} was interrupted while {}; `{undo}` goes back, and \
+                 the same restore again goes on",
+                stage.doing()
+            ),
+            (false, Stage::Held) => format!(
+                "restored in place to {} on {since}; `{undo}` goes back, `{discard}` keeps it for good",
+                hold.target
+            ),
+            (false, _) if hold.directories.is_empty() => continue,
+            (false, _) => format!(
+                "the restore in place of {since} was taken back; `{discard}` removes what it left"
+            ),
+        };
+        writeln!(out, "\n{name}: {text}")?;
     }
     Ok(())
 }

@@ -88,7 +88,7 @@ impl MomentArgs {
     }
 
     /// The arguments as they are typed, for a command to run next.
-    fn typed(&self) -> String {
+    pub(super) fn typed(&self) -> String {
         let mut text = String::new();
         if self.exclusive {
             text += " --exclusive";
@@ -198,7 +198,7 @@ fn write_plan(
 }
 
 /// The target as the command line takes it.
-fn typed(target: &RecoveryTarget) -> String {
+pub(super) fn typed(target: &RecoveryTarget) -> String {
     match target {
         RecoveryTarget::Latest => "latest".to_owned(),
         RecoveryTarget::Consistent => "consistent".to_owned(),
