@@ -202,6 +202,28 @@ hint: `rekindle points` lists them
 }
 
 #[test]
+fn a_damaged_file_of_the_wal_archive_is_damage_of_the_vault() {
+    let home = Home::with_vault();
+    let folder = home.join("vault/rekindle/wal/7300000000000000001/00000001");
+    std::fs::create_dir_all(&folder).unwrap();
+    let name = "000000010000000000000003.zst.age";
+    std::fs::write(folder.join(name), [7; 1000]).unwrap();
+    // No byte of it is read without being asked to; the key file is missed at once.
+    let ran = home.run(&["vault", "check"]);
+    assert_eq!(ran.code, 0, "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("0 packs, 1 file of WAL"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stderr.contains("wal.age` is gone"), "{}", ran.stderr);
+    let ran = home.run(&["vault", "check", "--read-data"]);
+    assert_eq!(ran.code, 4, "{}", ran.stdout);
+    let told = format!("damage: `rekindle/wal/7300000000000000001/ID/{name}`");
+    assert!(ran.stdout.contains(&told), "{}", ran.stdout);
+}
+
+#[test]
 fn damage_is_told_by_what_it_hits_and_has_its_own_exit_code() {
     let Some((home, _restic)) = with_point() else {
         return;

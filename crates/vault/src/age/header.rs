@@ -32,10 +32,13 @@ pub(super) struct Proven {
 
 impl Header {
     pub fn parse(file: &[u8]) -> Result<Self, AgeError> {
-        let mut lines = Lines { file, at: 0 };
-        if lines.next()? != FIRST_LINE.trim_end() {
+        if !file.starts_with(FIRST_LINE.as_bytes()) {
             return Err(AgeError::Malformed("it does not begin with the version"));
         }
+        let mut lines = Lines {
+            file,
+            at: FIRST_LINE.len(),
+        };
         let mut stanzas = Vec::new();
         loop {
             let start = lines.at;
