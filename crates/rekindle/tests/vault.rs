@@ -51,7 +51,10 @@ fn an_empty_vault_is_whole_and_says_so() {
         (&0.into(), &0.into())
     );
     let list = home.json(&["points"]);
-    assert_eq!(list, serde_json::json!({ "points": [], "unreadable": [] }));
+    assert_eq!(
+        list,
+        serde_json::json!({ "points": [], "unreadable": [], "windows": [] })
+    );
 }
 
 #[test]
