@@ -170,8 +170,11 @@ pub enum Error {
         /// The server's major version.
         major: u32,
     },
-    /// WAL that the backup needs is not there any more.
-    #[error("WAL that the backup needs is missing: {reason}")]
+    /// Received WAL could not be kept for long, so the connection was given up.
+    #[error("there was no room for more WAL for a minute")]
+    NoRoom,
+    /// WAL that is needed is not there any more.
+    #[error("WAL that is needed is missing: {reason}")]
     WalMissing {
         /// Which, and what is known about it.
         reason: String,
@@ -232,6 +235,7 @@ impl Error {
                 | Self::TimedOut { .. }
                 | Self::NothingFree { .. }
                 | Self::NotAvailable { .. }
+                | Self::NoRoom
         )
     }
 

@@ -1,9 +1,11 @@
 //! Frames of the PostgreSQL protocol on a stream.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use rustix::event::{PollFd, PollFlags};
 
 use super::stream::{Deadline, Stream, is_timeout};
 use crate::error::Error;
@@ -89,6 +91,45 @@ impl Connection {
             // Bytes of a longer message arrived, so the server is alive.
             deadline = Deadline::after(Some(wait));
         }
+    }
+
+    /// Waits until the server said something or hung up (true), `wake` can be read, or `wait` is
+    /// over. With `listening` off, what the server says waits in the socket.
+    pub(crate) fn wait_or_wake(
+        &mut self,
+        wake: BorrowedFd<'_>,
+        listening: bool,
+        wait: Duration,
+    ) -> Result<bool, Error> {
+        if listening && (self.has_whole_frame() || self.stream.has_buffered()) {
+            return Ok(true);
+        }
+        let interest = match listening {
+            true => PollFlags::IN,
+            // The end of the connection is reported whatever is asked for.
+            false => PollFlags::empty(),
+        };
+        let mut watched = [
+            PollFd::from_borrowed_fd(self.stream.descriptor(), interest),
+            PollFd::from_borrowed_fd(wake, PollFlags::IN),
+        ];
+        let timeout = rustix::event::Timespec {
+            tv_sec: wait.as_secs().min(3600) as i64,
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        let polled = rustix::event::poll(&mut watched, Some(&timeout));
+        let input = !watched[0].revents().is_empty();
+        match polled {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(input),
+            Err(error) => Err(self.lost(error.into())),
+        }
+    }
+
+    fn has_whole_frame(&self) -> bool {
+        self.buffer.get(1..5).is_some_and(|length| {
+            let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]);
+            self.buffer.len() > length as usize
+        })
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {

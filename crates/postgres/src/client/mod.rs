@@ -13,6 +13,7 @@ mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -189,6 +190,11 @@ impl Client {
     /// As [`Self::query`].
     pub fn query_within(&mut self, sql: &str, wait: Duration) -> Result<Rows, Error> {
         self.send_query(sql)?;
+        self.rest_of_answer(wait)
+    }
+
+    /// Reads an answer to its end.
+    pub(crate) fn rest_of_answer(&mut self, wait: Duration) -> Result<Rows, Error> {
         let mut rows = Rows::default();
         loop {
             let frame = self.next_frame(wait)?;
@@ -231,9 +237,7 @@ impl Client {
     /// Ends a copy in both directions in good order, so that the server has nothing to log about
     /// the end of the connection. Whatever was still on its way is dropped.
     pub(crate) fn end_copy(&mut self) -> Result<(), Error> {
-        let mut buffer = BytesMut::new();
-        frontend::copy_done(&mut buffer);
-        self.send_raw(&buffer)?;
+        self.send_raw(&copy_done())?;
         while self.next_frame(CANCEL_TIMEOUT)?.tag != tag::READY {}
         Ok(())
     }
@@ -276,6 +280,17 @@ impl Client {
                 _ => return Ok(Some(frame)),
             }
         }
+    }
+
+    /// Waits until the server said something (true), `wake` can be read, or `wait` is over. With
+    /// `listening` off, only the end of the connection is noticed of what the server says.
+    pub(crate) fn wait_or_wake(
+        &mut self,
+        wake: BorrowedFd<'_>,
+        listening: bool,
+        wait: Duration,
+    ) -> Result<bool, Error> {
+        self.connection.wait_or_wake(wake, listening, wait)
     }
 
     fn keep_notice(&mut self, body: &[u8]) -> Result<(), Error> {
@@ -382,6 +397,13 @@ pub(crate) fn copy_data(body: &[u8]) -> Bytes {
     message.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
     message.extend_from_slice(body);
     message.into()
+}
+
+/// The message that ends a copy from our side.
+pub(crate) fn copy_done() -> BytesMut {
+    let mut message = BytesMut::new();
+    frontend::copy_done(&mut message);
+    message
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,24 @@ impl Stream {
                 .is_ok_and(|address| address.ip().is_loopback()),
             Self::Tls(_) => false,
             Self::Unix(_) => true,
+        }
+    }
+
+    /// The socket, to wait for it together with others.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(tcp) => tcp.as_fd(),
+            Self::Tls(tls) => tls.sock.as_fd(),
+            Self::Unix(unix) => unix.as_fd(),
+        }
+    }
+
+    /// Whether bytes wait here that the socket knows nothing of any more.
+    pub(crate) fn has_buffered(&self) -> bool {
+        match self {
+            // rustls wants to read unless something decrypted waits to be taken.
+            Self::Tls(tls) => !tls.conn.wants_read(),
+            Self::Tcp(_) | Self::Unix(_) => false,
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Lsn, ParseLayoutError, Timeline};
 
 /// How many bytes one WAL segment file holds: a power of two from 1 MiB to 1 GiB, chosen by
 /// `initdb --wal-segsize`. Source: PostgreSQL manual, "WAL Internals".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct SegmentSize(u64);
 
@@ -79,8 +79,9 @@ impl From<SegmentSize> for u64 {
     }
 }
 
-/// One WAL segment. Written as its file's name, `000000010000001600000003`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// One WAL segment. Written as its file's name, `000000010000001600000003`. Ordered by timeline, then
+/// by place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName {
     timeline: Timeline,
     number: u64,

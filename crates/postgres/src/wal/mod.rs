@@ -3,7 +3,7 @@
 //! Start at [`reader::Reader`], which turns segments into records, or at [`scan`], which turns
 //! records into what a person asks: when was what committed.
 //!
-//! Nothing here needs a server or its programs. Layouts are facts of PostgreSQL's sources, versions
+//! [`receive`] takes WAL from a running server; nothing else here needs a server or its programs. Layouts are facts of PostgreSQL's sources, versions
 //! 13 to 18: `access/xlog_internal.h`, `access/xlogrecord.h`, `access/xlogreader.c`,
 //! `access/rmgrlist.h`, `access/xact.h`, `access/heapam_xlog.h`, `catalog/pg_control.h`. They are
 //! read as little-endian machines write them.
@@ -12,6 +12,7 @@ pub mod catalog;
 mod format;
 mod page;
 pub mod reader;
+pub mod receive;
 mod record;
 mod rmgr;
 pub mod scan;
