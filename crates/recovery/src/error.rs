@@ -146,6 +146,25 @@ pub enum RecoveryError {
     /// A restore in place was not done, or did not succeed.
     #[error(transparent)]
     InPlace(Box<InPlaceError>),
+    /// No service streams WAL under that name.
+    #[error("{}; these do: {known}", match wanted {
+        Some(name) => format!("`{name}` does not stream WAL"),
+        None => "it has to be said which service's WAL to stream".to_owned(),
+    })]
+    NotStreaming {
+        /// What was asked for.
+        wanted: Option<String>,
+        /// What there is.
+        known: String,
+    },
+    /// WAL is not streamed.
+    #[error("stream WAL of `{service}`")]
+    WalStream {
+        /// Whose.
+        service: String,
+        /// Why.
+        source: Box<crate::wal::stream::StreamError>,
+    },
     /// The restored database does not hold what the dump's own snapshot held.
     #[error("database `{new_name}` was restored, and {differences}")]
     RowsDiffer {
@@ -205,6 +224,10 @@ impl RecoveryError {
             ),
             Self::Refused { findings, .. } => refused_hint(findings),
             Self::InPlace(error) => error.hint(),
+            Self::NotStreaming { .. } => {
+                Some("`wal: stream` at a postgres dataset turns it on".to_owned())
+            }
+            Self::WalStream { source, .. } => source.hint(),
             _ => None,
         }
     }

@@ -4,7 +4,8 @@
 //! backup and of WAL is made by pure functions over an [`ArchiveView`]; only then is anything
 //! fetched.
 //!
-//! What fills and empties the archive file by file is in [`push`] and [`get`].
+//! What fills and empties the archive file by file is in [`push`] and [`get`]; [`stream`] fills it
+//! from a running server.
 
 mod archive;
 mod bases;
@@ -21,6 +22,7 @@ mod restore_at;
 mod retention;
 mod settings;
 mod state;
+pub mod stream;
 mod target;
 mod windows;
 
