@@ -146,7 +146,9 @@ impl CliError {
     fn exit(&self) -> Exit {
         match self {
             Self::NoConfig(_) | Self::Config(_) | Self::WrongUse { .. } => Exit::WrongUse,
-            Self::Recovery(RecoveryError::UnknownService { .. }) => Exit::WrongUse,
+            Self::Recovery(
+                RecoveryError::UnknownService { .. } | RecoveryError::NotStreaming { .. },
+            ) => Exit::WrongUse,
             Self::Recovery(error) if error.is_damage() => Exit::NotRestorable,
             Self::Step { source, .. } => source.exit(),
             _ => Exit::Failed,

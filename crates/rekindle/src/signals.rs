@@ -2,6 +2,7 @@
 
 use std::{process, thread};
 
+use rekindle_recovery::wal::stream::StopHandle;
 use rekindle_vault::Vault;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -27,6 +28,27 @@ pub fn watch(vault: &Vault, message: impl Into<String>) {
         if let Some(signal) = signals.next() {
             output::to_stderr(message);
             thread::spawn(move || end(&vault, signal));
+        }
+        if let Some(signal) = signals.next() {
+            process::exit(128 + signal);
+        }
+    });
+}
+
+/// From now on, the first SIGINT or SIGTERM asks a stream to end in good order; the second ends the program with 130 or
+/// 143. What was received is in the spool either way.
+pub fn stop_gently(stop: StopHandle) {
+    let mut signals = match Signals::new([SIGINT, SIGTERM]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::warn!(%error, "signals cannot be watched; an interrupt leaves the end in the spool");
+            return;
+        }
+    };
+    thread::spawn(move || {
+        let mut signals = signals.forever();
+        if signals.next().is_some() {
+            stop.stop();
         }
         if let Some(signal) = signals.next() {
             process::exit(128 + signal);

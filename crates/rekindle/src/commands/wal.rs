@@ -3,6 +3,8 @@
 mod fetch;
 mod get;
 mod push;
+pub mod status;
+pub mod stream;
 pub mod windows;
 
 use std::io::Write;
@@ -17,6 +19,12 @@ use crate::{
 /// Commands of `wal`.
 #[derive(Debug, Subcommand)]
 pub enum WalCommand {
+    /// Receive WAL from the server as it is written, and archive it in the vault and its copies
+    #[command(after_help = stream::EXAMPLES)]
+    Stream(stream::StreamArgs),
+    /// Say how archiving is doing: the receiver, the server, each vault
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::StatusArgs),
     /// List the spans of time in which any moment can be restored
     #[command(after_help = windows::EXAMPLES)]
     Windows(windows::WindowsArgs),
@@ -37,6 +45,8 @@ pub enum WalCommand {
 /// As the command fails.
 pub fn run(app: &App, command: &WalCommand, out: &mut dyn Write) -> Result<Exit, CliError> {
     match command {
+        WalCommand::Status(args) => status::run(app, args, out),
+        WalCommand::Stream(args) => stream::run(app, args, out),
         WalCommand::Windows(args) => windows::run(app, args, out),
         WalCommand::Push(args) => push::run(app, args, out),
         WalCommand::Get(args) => get::run(app, args, out),
