@@ -308,7 +308,7 @@ fn only_the_base(view: &ArchiveView, base: &BasePoint) -> Chosen {
     }
 }
 
-fn on_lineage(bases: &[BasePoint], lineage: &TimelineHistory) -> Vec<BasePoint> {
+pub(super) fn on_lineage(bases: &[BasePoint], lineage: &TimelineHistory) -> Vec<BasePoint> {
     let mut found: Vec<_> = bases
         .iter()
         .filter(|base| lineage.contains(base.timeline, base.stop))
@@ -320,7 +320,7 @@ fn on_lineage(bases: &[BasePoint], lineage: &TimelineHistory) -> Vec<BasePoint> 
 
 /// The history to follow. A missing history file is an error and no reason to follow an older one
 /// in silence.
-fn lineage(
+pub(super) fn lineage(
     view: &ArchiveView,
     newest: &BasePoint,
     choice: TimelineChoice,

@@ -1,6 +1,7 @@
 //! `rekindle wal …`: the archive of write-ahead log, one file for each command.
 
 mod fetch;
+pub mod find;
 mod get;
 mod push;
 pub mod status;
@@ -37,6 +38,9 @@ pub enum WalCommand {
     /// Fetch ahead what `get` will be asked for
     #[command(hide = true)]
     Fetch(fetch::FetchArgs),
+    /// Say what was dropped, truncated, deleted when and by which transaction, and how to stand just before
+    #[command(after_help = find::EXAMPLES)]
+    Find(find::FindArgs),
 }
 
 /// Runs the command.
@@ -51,5 +55,6 @@ pub fn run(app: &App, command: &WalCommand, out: &mut dyn Write) -> Result<Exit,
         WalCommand::Push(args) => push::run(app, args, out),
         WalCommand::Get(args) => get::run(app, args, out),
         WalCommand::Fetch(args) => fetch::run(app, args),
+        WalCommand::Find(args) => find::run(app, args, out),
     }
 }

@@ -17,6 +17,9 @@ pub struct TableEvent {
     pub table: Option<Relation>,
     /// Its OID, where it is known.
     pub oid: Option<u32>,
+    /// The file that it had until then, where that is known or can be told from the order in which
+    /// files were given up.
+    pub file: Option<RelationId>,
     /// What happened.
     pub fate: TableFate,
 }
@@ -44,15 +47,24 @@ impl Catalog {
     /// (truncated); `pg_class` lost and got as many rows (written anew, or dropped and made again).
     pub fn follow(&mut self, transaction: &Transaction) -> Vec<TableEvent> {
         self.count_rows(transaction);
-        let databases: BTreeSet<u32> = transaction.unlinked.iter().map(|id| id.database).collect();
-        let mut events = Vec::new();
-        for database in databases {
-            events.extend(Scene::new(self, transaction, database).events());
-        }
+        let events = self.found(transaction);
         for (event, successor) in &events {
             self.succeed(event, *successor, transaction);
         }
         events.into_iter().map(|(event, _)| event).collect()
+    }
+
+    /// As [`Catalog::follow`], of a transaction from before the catalog was read: it is followed
+    /// nowhere, because the catalog is there already.
+    pub fn look_back(&self, transaction: &Transaction) -> Vec<TableEvent> {
+        let found = self.found(transaction).into_iter();
+        found.map(|(event, _)| event).collect()
+    }
+
+    fn found(&self, transaction: &Transaction) -> Vec<Found> {
+        let databases: BTreeSet<u32> = transaction.unlinked.iter().map(|id| id.database).collect();
+        let in_database = |database| Scene::new(self, transaction, database).events();
+        databases.into_iter().flat_map(in_database).collect()
     }
 
     fn count_rows(&mut self, transaction: &Transaction) {
@@ -150,7 +162,7 @@ impl<'a> Scene<'a> {
     }
 
     fn dropped(&self) -> Vec<Found> {
-        let mut tables = self.tables_by_file();
+        let mut events = self.events_by_file(TableFate::Dropped);
         let unknown = self.unknown_files();
         let candidates = self.tables_by_lock();
         // Indexes and TOAST tables account for files, too.
@@ -158,98 +170,115 @@ impl<'a> Scene<'a> {
             .locked()
             .filter(|oid| self.is_no_table_of(*oid))
             .count();
+        // A table is given up after what hangs on it.
+        let file = self.gone.last().copied();
         if unknown > others {
-            tables.extend(candidates);
-        } else if tables.is_empty() && unknown > 0 && candidates.is_empty() {
-            return self.stranger(TableFate::Dropped);
+            events.extend(self.events_by_lock(candidates, TableFate::Dropped, file));
+        } else if events.is_empty() && unknown > 0 && candidates.is_empty() {
+            events.push(self.stranger(TableFate::Dropped, file));
         }
-        let event = |table: &Relation| (self.event(table, TableFate::Dropped), None);
-        tables.into_iter().map(event).collect()
+        events.into_iter().map(|event| (event, None)).collect()
     }
 
     fn truncated(&self) -> Vec<Found> {
-        let mut found = Vec::new();
         let is_aligned = self.gone.len() == self.born.len();
-        for (position, id) in self.gone.iter().enumerate() {
-            if let Some(table) = self
-                .catalog
-                .relation(*id)
-                .filter(|table| table.kind.has_rows())
-            {
-                let successor = is_aligned.then(|| self.born[position]);
-                found.push((self.event(table, TableFate::Truncated), successor));
-            }
-        }
-        let by_lock = self.tables_by_lock();
+        let successor_of = |event: &TableEvent| {
+            let position = self.gone.iter().position(|id| Some(*id) == event.file)?;
+            is_aligned.then(|| self.born[position])
+        };
+        let mut events = self.events_by_file(TableFate::Truncated);
+        // A table is given up before what hangs on it.
+        let file = self.gone.first().copied();
         if self.unknown_files() > 0 {
-            let only = by_lock.len() == 1 && found.is_empty();
-            let successor = self.born.first().copied().filter(|_| only);
-            let event = |table: &Relation| (self.event(table, TableFate::Truncated), successor);
-            found.extend(by_lock.into_iter().map(event));
+            let candidates = self.tables_by_lock();
+            // An index that is built anew has pages at once.
+            let is_untouched = |id: &RelationId| !self.transaction.changes.contains_key(id);
+            if events.is_empty() && candidates.is_empty() && self.born.iter().any(is_untouched) {
+                events.push(self.stranger(TableFate::Truncated, file));
+            }
+            events.extend(self.events_by_lock(candidates, TableFate::Truncated, file));
         }
-        // An index that is built anew has pages at once.
-        let is_untouched = |id: &RelationId| !self.transaction.changes.contains_key(id);
-        if found.is_empty() && self.unknown_files() > 0 && self.born.iter().any(is_untouched) {
-            return self.stranger(TableFate::Truncated);
-        }
-        found
+        events
+            .into_iter()
+            .map(|event| {
+                let successor = successor_of(&event);
+                (event, successor)
+            })
+            .collect()
     }
 
     fn replaced(&self) -> Vec<Found> {
-        let mut tables = self.tables_by_file();
-        if tables.is_empty() {
-            tables = self.tables_by_lock();
+        let mut events = self.events_by_file(TableFate::Replaced);
+        if events.is_empty() {
+            let file = self.gone.last().copied();
+            events = self.events_by_lock(self.tables_by_lock(), TableFate::Replaced, file);
         }
-        let only = tables.len() == 1;
+        let only = events.len() == 1;
         let successor = self.born.first().copied().filter(|_| only);
         // Exchanging two relations' files changes the rows of both.
         let exchanged = self.classes.updated >= 2 * self.classes.deleted;
         let written = successor.and_then(|id| self.transaction.changes.get(&id));
         let has_rows = written.is_some_and(|rows| rows.pages > 0 || rows.inserted > 0);
-        let event = |table: &Relation| {
-            let is_harmless = exchanged && (has_rows || !only || self.born.is_empty());
-            let fate = match is_harmless || table.rows == Some(0) {
-                true => TableFate::Rewritten,
-                false => TableFate::Replaced,
-            };
-            (self.event(table, fate), successor)
+        let is_harmless = exchanged && (has_rows || !only || self.born.is_empty());
+        for event in &mut events {
+            let was_empty = event
+                .table
+                .as_ref()
+                .is_some_and(|table| table.rows == Some(0));
+            if is_harmless || was_empty {
+                event.fate = TableFate::Rewritten;
+            }
+        }
+        events.into_iter().map(|event| (event, successor)).collect()
+    }
+
+    fn events_by_file(&self, fate: TableFate) -> Vec<TableEvent> {
+        let event = |id: &RelationId| {
+            let table = self.catalog.relation(*id).filter(|it| it.kind.has_rows())?;
+            Some(self.event(table, fate, Some(*id)))
         };
+        self.gone.iter().filter_map(event).collect()
+    }
+
+    /// `file` is that of the only table.
+    fn events_by_lock(
+        &self,
+        tables: Vec<&Relation>,
+        fate: TableFate,
+        file: Option<RelationId>,
+    ) -> Vec<TableEvent> {
+        let is_only = tables.len() == 1 && self.unknown_files() == self.gone.len();
+        let file = file.filter(|_| is_only);
+        let event = |table: &Relation| self.event(table, fate, file);
         tables.into_iter().map(event).collect()
     }
 
-    fn event(&self, table: &Relation, fate: TableFate) -> TableEvent {
+    fn event(&self, table: &Relation, fate: TableFate, file: Option<RelationId>) -> TableEvent {
         TableEvent {
             database: self.database,
             table: Some(table.clone()),
             oid: Some(table.oid),
+            file,
             fate,
         }
     }
 
     /// A table that was made after the catalog was read. It is older than its indexes.
-    fn stranger(&self, fate: TableFate) -> Vec<Found> {
-        let event = TableEvent {
+    fn stranger(&self, fate: TableFate, file: Option<RelationId>) -> TableEvent {
+        TableEvent {
             database: self.database,
             table: None,
             oid: self.locked().min(),
+            file,
             fate,
-        };
-        vec![(event, None)]
-    }
-
-    fn tables_by_file(&self) -> Vec<&'a Relation> {
-        let known = self.gone.iter().filter_map(|id| self.catalog.relation(*id));
-        known.filter(|relation| relation.kind.has_rows()).collect()
+        }
     }
 
     /// Tables that were locked and whose file, as far as it is known, stayed: it may have changed
     /// since the catalog was read.
     fn tables_by_lock(&self) -> Vec<&'a Relation> {
-        let by_file: BTreeSet<u32> = self
-            .tables_by_file()
-            .iter()
-            .map(|table| table.oid)
-            .collect();
+        let known = self.gone.iter().filter_map(|id| self.catalog.relation(*id));
+        let by_file: BTreeSet<u32> = known.map(|table| table.oid).collect();
         let known = self
             .locked()
             .filter_map(|oid| self.catalog.table(self.database, oid));

@@ -1,6 +1,7 @@
 //! Names of relations, out of the files of a base backup: what a table was called when the server
 //! that knew it is gone.
 
+mod ask;
 mod follow;
 mod map;
 mod page;

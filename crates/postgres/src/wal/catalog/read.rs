@@ -229,12 +229,14 @@ fn class(fields: &[u8], major: u32) -> Option<(ClassKey, Class)> {
     let after_pages = if major < 18 { 108 } else { 112 };
     let node = fields.u32_at(88)?;
     let counted = f32::from_bits(fields.u32_at(100)?);
+    // Until 14 nobody's count was 0.
+    let is_counted = counted > 0.0 || (counted == 0.0 && major >= 14);
     let class = Class {
         oid: fields.u32_at(0)?,
         name: name(fields, 4)?,
         namespace: fields.u32_at(68)?,
         tablespace: fields.u32_at(92)?,
-        rows: (counted >= 0.0).then_some(counted as u64),
+        rows: is_counted.then_some(counted as u64),
         is_shared: fields.u8_at(after_pages + 5)? != 0,
         kind: RelationKind::of(fields.u8_at(after_pages + 7)?),
     };
