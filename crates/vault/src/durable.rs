@@ -101,10 +101,13 @@ fn again(error: &io::Error) -> io::Error {
 /// # Errors
 /// As the file system failed; the old content stands then.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let folder = folder_of(path);
-    let temporary = write_temporary(folder, path, content, mode)?;
-    std::fs::rename(&temporary, path).inspect_err(|_| remove_quietly(&temporary))?;
-    sync_folder(folder)
+    let file = NewFile {
+        path,
+        content,
+        mode,
+    };
+    Nameless::write(&file)?.replace(&file)?;
+    sync_folder(folder_of(path))
 }
 
 /// Makes the entries of a folder durable.
@@ -165,6 +168,22 @@ impl Nameless {
             other => other,
         }
     }
+
+    /// Gives it its name, whoever has it. A file without any gets another one first, for the blink
+    /// of an eye in which a killed process leaves it behind.
+    fn replace(self, file: &NewFile<'_>) -> io::Result<()> {
+        let temporary = match self {
+            Self::Temporary(temporary) => temporary,
+            Self::Unnamed(unnamed) => {
+                let beside = Temporary::path_beside(file.path)?;
+                match name_unnamed(&unnamed, &beside) {
+                    Err(error) if is_unsupported(&error) => Temporary::write(file)?,
+                    other => other.map(|()| Temporary(beside))?,
+                }
+            }
+        };
+        temporary.replace(file.path)
+    }
 }
 
 fn write_unnamed(file: &NewFile<'_>) -> io::Result<File> {
@@ -189,20 +208,46 @@ fn name_unnamed(unnamed: &File, path: &Path) -> io::Result<()> {
 
 impl Temporary {
     fn write(file: &NewFile<'_>) -> io::Result<Self> {
-        write_temporary(folder_of(file.path), file.path, file.content, file.mode).map(Self)
+        let path = Self::path_beside(file.path)?;
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(file.mode)
+            .open(&path)?;
+        // From here on it is removed again if anything fails.
+        let temporary = Self(path);
+        write_durably(&written, file.content)?;
+        Ok(temporary)
     }
 
-    fn name(mut self, path: &Path) -> io::Result<()> {
+    /// A name that nobody has.
+    fn path_beside(path: &Path) -> io::Result<PathBuf> {
+        let mut name = OsString::from(path.file_name().unwrap_or_default());
+        let mut random = [0_u8; 6];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        name.push(format!("-tmp-{}", hex::encode(random)));
+        Ok(folder_of(path).join(name))
+    }
+
+    fn name(self, path: &Path) -> io::Result<()> {
         match rustix::fs::renameat_with(CWD, &self.0, CWD, path, RenameFlags::NOREPLACE) {
-            Ok(()) => {
-                // The name is gone; there is nothing to remove.
-                self.0 = PathBuf::new();
-                Ok(())
-            }
+            Ok(()) => self.forget(),
             // Some file systems cannot refuse to replace; a hard link can, where there are any.
-            Err(Errno::INVAL | Errno::NOSYS) => std::fs::hard_link(&self.0, path),
-            Err(error) => Err(error.into()),
+            Err(Errno::INVAL | Errno::NOSYS) => std::fs::hard_link(&self.0, path)?,
+            Err(error) => return Err(error.into()),
         }
+        Ok(())
+    }
+
+    fn replace(self, path: &Path) -> io::Result<()> {
+        std::fs::rename(&self.0, path)?;
+        self.forget();
+        Ok(())
+    }
+
+    /// It has another name; there is nothing to remove.
+    fn forget(mut self) {
+        self.0 = PathBuf::new();
     }
 }
 
@@ -212,22 +257,6 @@ impl Drop for Temporary {
             remove_quietly(&self.0);
         }
     }
-}
-
-fn write_temporary(folder: &Path, path: &Path, content: &[u8], mode: u32) -> io::Result<PathBuf> {
-    let mut name = OsString::from(path.file_name().unwrap_or_default());
-    let mut random = [0_u8; 6];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    name.push(format!("-tmp-{}", hex::encode(random)));
-    let temporary = folder.join(name);
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&temporary)?;
-    let written = write_durably(&file, content);
-    written.inspect_err(|_| remove_quietly(&temporary))?;
-    Ok(temporary)
 }
 
 fn write_durably(file: &File, content: &[u8]) -> io::Result<()> {
@@ -303,6 +332,14 @@ mod tests {
         replace(&path, b"one", 0o600).unwrap();
         replace(&path, b"two", 0o600).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        let file = NewFile {
+            path: &path,
+            content: b"three",
+            mode: 0o600,
+        };
+        let named = Nameless::Temporary(Temporary::write(&file).unwrap());
+        named.replace(&file).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"three");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }
