@@ -13,7 +13,7 @@ use rekindle_recovery::{
     BackupRequest, backup, create_vault,
     wal::{
         FindRequest, Found, Happening, RecoveryTarget, RestoreAtRequest, TableFate, TableHappening,
-        TargetAction, TimelineChoice, find, restore_at,
+        TargetAction, TimelineChoice, find, loss, restore_at,
     },
 };
 use rekindle_stack::Stack;
@@ -97,6 +97,7 @@ impl World {
                 other => panic!("{other:?}"),
             }),
             until: None,
+            after: None,
             timeline: TimelineChoice::Latest,
         };
         find(&self.vault, &request, |_| true).unwrap()
@@ -211,10 +212,38 @@ fn what_is_lost_is_found_and_the_moment_before_has_it(major: Major) {
     assert_eq!(told[6], "old");
     assert!(outstanding.iter().all(|one| !one.began_earlier));
 
+    let deleted = the(&all, "public.orders", |table| table.deleted == 5000);
+    let lost = loss(
+        &world.vault,
+        &FindRequest {
+            stack: &world.stack,
+            service: "db".into(),
+            since: None,
+            until: None,
+            after: Some(deleted.before),
+            timeline: TimelineChoice::Latest,
+        },
+    );
+    let lost = lost.unwrap();
+    assert_eq!(lost.databases_dropped, ["old"]);
+    let rows = |table: &TableHappening| (table.inserted, table.updated, table.deleted);
+    let of = |name: &str| {
+        rows(
+            lost.tables
+                .iter()
+                .find(|table| table.is_called(name))
+                .unwrap(),
+        )
+    };
+    // The row that was inserted before the target is not lost.
+    assert_eq!(of("shop.public.orders"), (0, 0, 5000));
+    assert_eq!((of("users"), of("carts")), ((0, 0, 30), (1, 4, 0)));
+    assert_eq!(rows(&lost.tables[1]), (2000, 0, 2000), "{:?}", lost.tables);
+    assert_eq!(lost.tables.len(), 4, "{:?}", lost.tables);
+
     let count = |server: &Postgres, database: &str, table: &str| {
         server.psql_db(database, &format!("select count(*) from {table}"))
     };
-    let deleted = the(&all, "public.orders", |table| table.deleted == 5000);
     let before = world.just_before(deleted);
     assert_eq!(count(&before, "shop", "orders"), "6001");
     drop(before);

@@ -30,7 +30,7 @@ mod windows;
 pub use archive::{ArchiveView, Hole, Reach};
 pub use bases::BasePoint;
 pub use choose::{Chosen, TargetError};
-pub use find::{FindRequest, Found, Happening, TableFate, TableHappening, find};
+pub use find::{FindRequest, Found, Happening, Loss, TableFate, TableHappening, find, loss};
 pub use plan::{RestoreAtPlan, plan_restore_at};
 pub use restore_at::{RestoreAtOutcome, restore_at};
 pub use retention::{WalRemoval, WalRetentionPlan, apply_wal_retention, plan_wal_retention};

@@ -5,10 +5,12 @@
 
 mod ahead;
 mod happening;
+mod loss;
 mod names;
 mod span;
 
 pub use happening::{Happening, TableHappening};
+pub use loss::{Loss, loss};
 pub use rekindle_postgres::wal::catalog::TableFate;
 
 use jiff::Timestamp;
@@ -43,6 +45,9 @@ pub struct FindRequest<'a> {
     pub since: Option<Timestamp>,
     /// Until when; `None` for the end of the WAL.
     pub until: Option<Timestamp>,
+    /// Only what is committed by a record that begins here or later: what an exclusive recovery to
+    /// this place leaves out. Stands in for `since`.
+    pub after: Option<Lsn>,
     /// On which history.
     pub timeline: TimelineChoice,
 }
@@ -79,11 +84,30 @@ pub fn find(
     request: &FindRequest<'_>,
     wants: impl Fn(&Happening) -> bool,
 ) -> Result<(Found, Vec<Happening>), RecoveryError> {
+    let mut kept = Vec::new();
+    let mut keep = |happening: Happening| {
+        if wants(&happening) || happening.has_strangers() {
+            kept.push(happening);
+        }
+    };
+    let (found, names) = search(vault, request, &mut keep)?;
+    names.fill_in(kept.iter_mut().flat_map(|one| &mut one.tables));
+    kept.retain(wants);
+    Ok((found, kept))
+}
+
+/// Reads the span and gives every happening in it.
+fn search(
+    vault: &Vault,
+    request: &FindRequest<'_>,
+    each: &mut dyn FnMut(Happening),
+) -> Result<(Found, Names), RecoveryError> {
     let span = Span::choose(vault, request)?;
     let mut search = Search {
         names: Names::of(vault, request, &span)?,
         since: span.since,
         until: request.until,
+        after: request.after.unwrap_or(Lsn::INVALID),
         found: Found {
             service: request.service.clone(),
             timeline: span.lineage.timeline(),
@@ -97,8 +121,7 @@ pub fn find(
             transactions: 0,
             problems: span.problems.clone(),
         },
-        wants: &wants,
-        kept: Vec::new(),
+        each,
         is_over: false,
     };
     search.found.problems.extend(search.names.problems());
@@ -108,20 +131,12 @@ pub fn find(
             break;
         }
     }
-    let Search {
-        names,
-        found,
-        mut kept,
-        ..
-    } = search;
-    names.fill_in(&mut kept);
-    kept.retain(wants);
-    Ok((found, kept))
+    Ok((search.found, search.names))
 }
 
 struct Search<'a> {
-    wants: &'a dyn Fn(&Happening) -> bool,
-    kept: Vec<Happening>,
+    each: &'a mut dyn FnMut(Happening),
+    after: Lsn,
     names: Names,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
@@ -165,13 +180,12 @@ impl Search<'_> {
             lsn: transaction.commit.lsn_end,
             time: Some(time),
         };
-        let is_wanted =
-            self.since.is_none_or(|since| time >= since) && !self.until.is_some_and(is_after);
+        let is_wanted = transaction.commit.lsn >= self.after
+            && self.since.is_none_or(|since| time >= since)
+            && !self.until.is_some_and(is_after);
         if is_wanted {
             self.found.transactions += 1;
-            if (self.wants)(&happening) || happening.has_strangers() {
-                self.kept.push(happening);
-            }
+            (self.each)(happening);
         }
     }
 

@@ -72,10 +72,8 @@ impl Names {
     }
 
     /// Names what had no name when it happened.
-    pub fn fill_in(&self, happenings: &mut [Happening]) {
-        for table in happenings.iter_mut().flat_map(|one| &mut one.tables) {
-            self.learned.fill_in(table);
-        }
+    pub fn fill_in<'a>(&self, tables: impl Iterator<Item = &'a mut TableHappening>) {
+        tables.for_each(|table| self.learned.fill_in(table));
     }
 }
 

@@ -72,19 +72,27 @@ impl Span {
         let times = ArchiveTimes::new(Some(archive.clone()), system, newest.segment_size);
         let mut files = all_runs(&view, &lineage);
         let problems = holes(&files, &view);
-        let since = match request.since.or(request.until.map(before)) {
-            Some(since) => Some(since),
-            None => last_time(&files, &times)?.map(before),
+        let since = match (request.after, request.since.or(request.until.map(before))) {
+            (Some(_), _) => request.since,
+            (None, Some(since)) => Some(since),
+            (None, None) => last_time(&files, &times)?.map(before),
         };
         let bases = on_lineage(&bases.of_system(system), &lineage);
-        let base = base_for(&bases, since).ok_or(TargetError::NoBaseOnTimeline {
+        let no_base = || TargetError::NoBaseOnTimeline {
             service: request.service.clone(),
             timeline: lineage.timeline(),
-        })?;
-        if let Some(since) = since {
-            let first = first_after(&files_of(&files), since, &times)?;
-            files = cut(files, first, &base);
-        }
+        };
+        let base = match request.after {
+            Some(after) => base_at(&bases, after),
+            None => base_for(&bases, since),
+        };
+        let base = base.ok_or_else(no_base)?;
+        let first = match (request.after, since) {
+            (Some(after), _) => Some(view.segment_on(&lineage, view.size().number_of(after))),
+            (None, Some(since)) => first_after(&files_of(&files), since, &times)?,
+            (None, None) => files_of(&files).first().map(|(segment, _)| *segment),
+        };
+        files = cut(files, first, &base);
         Ok(Self {
             archive,
             view,
@@ -182,6 +190,12 @@ fn last_time(runs: &[Run], times: &dyn Times) -> Result<Option<Timestamp>, Recov
 /// The newest base backup before `since`, else the oldest there is.
 fn base_for(bases: &[BasePoint], since: Option<Timestamp>) -> Option<BasePoint> {
     let is_before = |base: &&BasePoint| since.is_some_and(|since| base.stop_time <= since);
+    bases.iter().rfind(is_before).or(bases.first()).cloned()
+}
+
+/// The newest base backup before a place, else the oldest there is.
+fn base_at(bases: &[BasePoint], after: Lsn) -> Option<BasePoint> {
+    let is_before = |base: &&BasePoint| base.stop <= after;
     bases.iter().rfind(is_before).or(bases.first()).cloned()
 }
 

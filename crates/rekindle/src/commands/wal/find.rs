@@ -72,6 +72,7 @@ pub fn run(app: &App, args: &FindArgs, out: &mut dyn Write) -> Result<Exit, CliE
         stack: &stack,
         since: args.since,
         until: args.until,
+        after: None,
         timeline: args.timeline,
     };
     let wants = |happening: &Happening| args.wants(happening);
