@@ -215,3 +215,18 @@ fn a_segment_that_is_missing_is_a_gap_and_another_clusters_is_refused() {
     foreign[1].bytes[24] ^= 1;
     assert_eq!(read(foreign).1.reason, EndReason::Damaged(Damage::Origin));
 }
+
+#[test]
+fn a_record_that_a_crash_cut_off_is_passed_over_where_the_server_gave_it_up() {
+    let records = some(6);
+    let mut writer = Writer::new();
+    records[..3].iter().for_each(|made| writer.write(made));
+    writer.abandon();
+    records[3..].iter().for_each(|made| writer.write(made));
+    let (segments, starts) = writer.finish();
+    let (seen, end) = read(segments);
+    let found: Vec<Lsn> = seen.iter().map(|seen| seen.start).collect();
+    assert_eq!(found, starts);
+    assert_eq!(seen.last().unwrap().xid, 5);
+    assert_eq!(end.reason, EndReason::Zeros);
+}

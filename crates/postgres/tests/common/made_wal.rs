@@ -76,6 +76,29 @@ impl Writer {
         self.starts.push(Lsn::new(start));
     }
 
+    /// Begins a record that a crash cuts off at the end of its page, as the server that comes up
+    /// again leaves it: the next page says that it is given up.
+    pub fn abandon(&mut self) {
+        const OVERWRITES: u8 = 0x08;
+        let kept = (self.starts.len(), self.previous);
+        let long = Made {
+            xid: 1,
+            rmgr: 10,
+            info: 0,
+            block: 0,
+            main: vec![7; 3 * PAGE as usize],
+        };
+        self.write(&long);
+        let start = self.starts[kept.0].offset();
+        let page = start.next_multiple_of(PAGE);
+        self.bytes.truncate((page - self.start) as usize);
+        self.page_header(0);
+        let info = (page - self.start) as usize + 2;
+        self.bytes[info] |= OVERWRITES;
+        self.starts.truncate(kept.0);
+        self.previous = kept.1;
+    }
+
     /// The segments, the last one filled with zeros.
     pub fn finish(mut self) -> (Vec<Segment<Vec<u8>>>, Vec<Lsn>) {
         self.bytes
