@@ -87,6 +87,8 @@ const POSTGRES: &str = r"  postgres:
         # The whole cluster as files. `logical: all` adds a dump of each database.
         physical: true
         logical: false
+        # Any moment of the past: `stream` (with `rekindle wal stream` as a service) or `push`.
+        wal: false
     # Targets: how much may be lost, and how long it may be down.
     rpo: 1d
     rto: 1h

@@ -80,6 +80,9 @@ pub enum TargetError {
         /// Whose.
         service: String,
     },
+    /// The vault holds no WAL at all.
+    #[error("the vault has no WAL archive")]
+    NoArchive,
     /// The point that was named is no base backup of the service.
     #[error("recovery point {} holds no base backup of `{service}`", point.short())]
     NotABase {
@@ -191,6 +194,11 @@ impl TargetError {
         Some(match self {
             Self::NoBase { .. } => {
                 "`rekindle backup` makes one; `physical: true` must be set".to_owned()
+            }
+            Self::NoArchive => {
+                "`wal: stream` at the postgres dataset and `rekindle wal stream` fill \
+                 one; `wal: push` has the server fill it"
+                    .to_owned()
             }
             Self::NotABase { .. } => "`rekindle points` lists what each point holds".to_owned(),
             Self::NoTimeline { .. } | Self::NoBaseOnTimeline { .. } | Self::NotFound { .. } => {

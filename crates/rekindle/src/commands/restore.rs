@@ -4,6 +4,7 @@
 mod at;
 mod database;
 mod in_place;
+mod loss;
 
 use std::{
     io::Write,

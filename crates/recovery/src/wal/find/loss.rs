@@ -25,14 +25,29 @@ pub struct Loss {
 /// # Errors
 /// As [`find`](super::find).
 pub fn loss(vault: &Vault, request: &FindRequest<'_>) -> Result<Loss, RecoveryError> {
+    loss_of(vault, request, &mut |_| true)
+}
+
+/// Sums up what `is_lost` takes of what was committed in the span.
+pub(in crate::wal) fn loss_of(
+    vault: &Vault,
+    request: &FindRequest<'_>,
+    is_lost: &mut dyn FnMut(&Happening) -> bool,
+) -> Result<Loss, RecoveryError> {
+    let mut transactions = 0;
     let mut sums: BTreeMap<Key, TableHappening> = BTreeMap::new();
     let mut databases_dropped = Vec::new();
-    let (searched, names) = search(vault, request, &mut |happening: Happening| {
+    let (mut searched, names) = search(vault, request, &mut |happening: Happening| {
+        if !is_lost(&happening) {
+            return;
+        }
+        transactions += 1;
         databases_dropped.extend(happening.databases_dropped);
         for table in happening.tables {
             add(&mut sums, table);
         }
     })?;
+    searched.transactions = transactions;
     // A file whose table was learnt late belongs to that table's sum.
     let mut tables: Vec<_> = sums.into_values().collect();
     names.fill_in(tables.iter_mut());

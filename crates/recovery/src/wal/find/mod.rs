@@ -10,6 +10,7 @@ mod names;
 mod span;
 
 pub use happening::{Happening, TableHappening};
+pub(super) use loss::loss_of;
 pub use loss::{Loss, loss};
 pub use rekindle_postgres::wal::catalog::TableFate;
 

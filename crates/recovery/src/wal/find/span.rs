@@ -61,9 +61,7 @@ impl Span {
             }
             .into());
         };
-        let archive = moments::archive_of(vault)?.ok_or_else(|| RecoveryError::NothingToDo {
-            reason: "the vault has no WAL archive".to_owned(),
-        })?;
+        let archive = moments::archive_of(vault)?.ok_or(TargetError::NoArchive)?;
         let view = moments::view(Some(&archive), system, newest.segment_size)?;
         let lineage_of = |choice| lineage(&view, newest, choice);
         let lineage = lineage_of(request.timeline)?;

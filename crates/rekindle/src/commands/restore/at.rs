@@ -4,8 +4,8 @@ use std::{io::Write, path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
 use rekindle_recovery::wal::{
-    Moment, RecoveryTarget, RestoreAtOutcome, RestoreAtPlan, RestoreAtRequest, TargetAction,
-    TimelineChoice, plan_restore_at, restore_at,
+    LossPreview, Moment, RecoveryTarget, RestoreAtOutcome, RestoreAtPlan, RestoreAtRequest,
+    TargetAction, TimelineChoice, loss_preview, plan_restore_at, restore_at,
 };
 use rekindle_vault::Progress;
 use serde_json::json;
@@ -120,7 +120,8 @@ pub(super) fn run(
     let vault = app.vault()?;
     if args.dry_run {
         let plan = plan_restore_at(&vault, &request)?;
-        write_plan(app, args, target, &plan, out)?;
+        let loss = loss_preview(&vault, &app.stack()?, &request)?;
+        write_plan(app, args, target, (&plan, &loss), out)?;
         return Ok(Exit::Done);
     }
     signals::watch(&vault, INTERRUPTED);
@@ -150,11 +151,13 @@ fn write_plan(
     app: &App,
     args: &RestoreArgs,
     target: &RecoveryTarget,
-    plan: &RestoreAtPlan,
+    (plan, loss): (&RestoreAtPlan, &LossPreview),
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     if app.is_json() {
-        return write_json(out, plan);
+        let mut value = serde_json::to_value(plan)?;
+        value["loss"] = serde_json::to_value(loss)?;
+        return write_json(out, &value);
     }
     let before = if plan.inclusive { "" } else { "just before " };
     writeln!(
@@ -182,6 +185,7 @@ fn write_plan(
     for (number, step) in plan.steps.iter().enumerate() {
         writeln!(out, "  {}. {step}", number + 1)?;
     }
+    super::loss::write(app, loss, out)?;
     for note in &plan.notes {
         app.warn(note);
     }

@@ -10,7 +10,7 @@ use rekindle_recovery::in_place::{
     DiscardPlan, Event, InPlaceOutcome, InPlacePlan, InPlaceRequest, OnStep, Stage, UndoOutcome,
     discard_in_place, plan_discard, plan_in_place, restore_in_place, undo_in_place,
 };
-use rekindle_recovery::wal::RecoveryTarget;
+use rekindle_recovery::wal::{LossPreview, RecoveryTarget, loss_preview};
 use rekindle_stack::Stack;
 use rekindle_vault::{Progress, Vault};
 use serde_json::json;
@@ -115,7 +115,10 @@ fn restore(
     };
     if args.dry_run || !args.swap.yes {
         let plan = plan_in_place(&vault, &request)?;
-        write_plan(app, args, &plan, out)?;
+        let to = plan.data_directory.clone();
+        let moment = args.moment.request(app, args, &request.target, to)?;
+        let loss = loss_preview(&vault, stack, &moment)?;
+        write_plan(app, args, (&plan, &loss), out)?;
         return Ok(match args.dry_run {
             true => Exit::Done,
             false => Exit::ApprovalNeeded,
@@ -161,11 +164,13 @@ fn reporter(app: &App, progress: &Arc<Progress>, watcher: &Arc<Mutex<Option<Watc
 fn write_plan(
     app: &App,
     args: &RestoreArgs,
-    plan: &InPlacePlan,
+    (plan, loss): (&InPlacePlan, &LossPreview),
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     if app.is_json() {
-        return write_json(out, plan);
+        let mut value = serde_json::to_value(plan)?;
+        value["loss"] = serde_json::to_value(loss)?;
+        return write_json(out, &value);
     }
     let free = plan
         .free_bytes
@@ -182,6 +187,7 @@ fn write_plan(
     for (number, step) in plan.steps.iter().enumerate() {
         writeln!(out, "  {}. {step}", number + 1)?;
     }
+    super::loss::write(app, loss, out)?;
     for note in &plan.notes {
         app.warn(note);
     }
