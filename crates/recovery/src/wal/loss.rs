@@ -186,8 +186,7 @@ fn parting(chosen: &TimelineHistory, newest: &TimelineHistory) -> Option<Lsn> {
     let of_newest = newest.entries().iter().map(|entry| entry.timeline);
     let common = of_newest
         .chain([newest.timeline()])
-        .filter(|timeline| chosen.begin_of(*timeline).is_some())
-        .last()?;
+        .rfind(|timeline| chosen.begin_of(*timeline).is_some())?;
     let ends = [chosen.end_of(common), newest.end_of(common)];
     ends.into_iter().flatten().min()
 }
