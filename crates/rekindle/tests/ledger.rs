@@ -8,7 +8,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "helpers of tests may panic, and write files that need not survive"
+    clippy::print_stderr,
+    reason = "helpers of tests may panic, write files that need not survive, and print their seed"
 )]
 
 mod support;
@@ -236,6 +237,9 @@ struct Target {
     expected: BTreeSet<u64>,
 }
 
+/// Whether a commit, with its number in the order of the log, belongs to a moment.
+type Belongs = Box<dyn Fn(usize, &Commit) -> bool>;
+
 fn target(
     random: &mut Random,
     commits: &[Commit],
@@ -245,7 +249,7 @@ fn target(
     let chosen = from + random.below((commits.len() - from - 1) as u64) as usize;
     let commit = &commits[chosen];
     let exclusive = random.below(2) == 1;
-    let (at, is_there): (String, Box<dyn Fn(usize, &Commit) -> bool>) = match random.below(3) {
+    let (at, is_there): (String, Belongs) = match random.below(3) {
         0 => {
             let time = commit.time.clone();
             // The server stops at the first record that is past the target.
