@@ -1,6 +1,7 @@
 //! Looks for what would make a backup or a restore fail, before it does.
 
 mod pushed_wal;
+mod streamed_wal;
 
 use std::path::Path;
 
@@ -42,7 +43,7 @@ pub fn doctor(stack: &Stack, config: &Path) -> Vec<Finding> {
     let mut findings = Findings::default();
     look_at_vault(stack, &mut findings);
     for service in &stack.services {
-        look_at_service(service, config, &mut findings);
+        look_at_service(stack, service, config, &mut findings);
     }
     findings.0
 }
@@ -141,7 +142,12 @@ fn look_at_free_space(stack: &Stack, findings: &mut Findings) {
     }
 }
 
-fn look_at_service(service: &stack::Service, config: &Path, findings: &mut Findings) {
+fn look_at_service(
+    stack: &Stack,
+    service: &stack::Service,
+    config: &Path,
+    findings: &mut Findings,
+) {
     let subject = service.name.as_str();
     for dataset in &service.datasets {
         if let stack::Dataset::Postgres(settings) = dataset {
@@ -150,6 +156,12 @@ fn look_at_service(service: &stack::Service, config: &Path, findings: &mut Findi
                     look_at_postgres(subject, &cluster, findings);
                     if settings.wal == stack::WalMode::Push {
                         look_at_pushed_wal(service, config, &cluster, findings);
+                    }
+                    // That the server does not answer has been told.
+                    if settings.wal == stack::WalMode::Stream
+                        && let Ok(mut client) = Client::connect(cluster.options(), Mode::Sql)
+                    {
+                        streamed_wal::look(stack, subject, &mut client, findings);
                     }
                 }
                 Err(error) => findings.problem(subject, with_causes(&error), error.hint()),

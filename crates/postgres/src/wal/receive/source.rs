@@ -9,6 +9,9 @@ use crate::identity::{ServerIdentity, identity};
 use crate::layout::{Lsn, SegmentName, SegmentSize, Timeline, TimelineHistory, WalFileKind};
 use crate::options::ConnectOptions;
 
+/// How long the server may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
 /// A timeline's history file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryFile {
@@ -40,6 +43,8 @@ impl Source {
     pub fn connect(options: &ConnectOptions, slot: &SlotName) -> Result<Self, Error> {
         let mut options = options.clone();
         options.application_name = slot.to_string();
+        // Nothing that is asked here takes long; a server that is stuck is tried anew.
+        options.read_timeout = options.read_timeout.min(ANSWER_WITHIN);
         let mut client = Client::connect(&options, Mode::Replication)?;
         let mut identity = identity(&mut client)?;
         let (timeline, flushed) = end_of_wal(&mut client)?;

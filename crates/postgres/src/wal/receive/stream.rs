@@ -14,6 +14,9 @@ use crate::layout::{Lsn, Timeline};
 /// How often the server hears from us at least, if it is patient; a quarter of its patience otherwise.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
+/// A server that did not answer for so many intervals is gone.
+const SILENT_INTERVALS: u32 = 6;
+
 /// How many messages are taken before word is sent of what became of them.
 const BATCH: usize = 64;
 
@@ -250,7 +253,7 @@ impl<'a> Streaming<'a> {
     /// A server that says nothing is asked; one that does not answer is gone.
     fn check_silence(&mut self) -> Result<(), Error> {
         let silence = self.last_heard.elapsed();
-        if silence > self.client.options().read_timeout {
+        if silence > self.interval * SILENT_INTERVALS {
             return Err(Error::TimedOut { waited: silence });
         }
         match silence > self.interval * 2 && self.last_status.elapsed() >= self.interval {

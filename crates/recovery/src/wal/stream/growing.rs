@@ -4,7 +4,7 @@ use rekindle_postgres::{SegmentName, wal::receive::Spool};
 use rekindle_vault::{WalEffort, wal_frame};
 
 use super::StreamError;
-use super::opened::{Opened, without_zeros};
+use super::opened::{Opened, agrees};
 
 /// With more frames than this, all is compressed into one again: each costs a few bytes, and compresses badly alone.
 const MOST_FRAMES: usize = 64;
@@ -81,29 +81,5 @@ impl Growing {
         self.archived = None;
         self.bytes = written;
         Ok(())
-    }
-}
-
-/// Whether `new`, which begins at `from`, is what `archived` has there. Zeros at its end may stand for anything: they
-/// are what a power cut leaves of a file that was being written.
-fn agrees(archived: &[u8], from: usize, new: &[u8]) -> bool {
-    let sure = without_zeros(archived);
-    let common = sure.saturating_sub(from).min(new.len());
-    common == 0 || archived[from..from + common] == new[..common]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::agrees;
-
-    #[test]
-    fn only_other_bytes_are_a_contradiction() {
-        let archived = b"abcdef\0\0\0";
-        assert!(agrees(archived, 0, b"abc"));
-        assert!(agrees(archived, 3, b"defghi"), "zeros stand for anything");
-        assert!(agrees(archived, 9, b"anything"));
-        assert!(agrees(archived, 12, b"anything"));
-        assert!(!agrees(archived, 0, b"abX"));
-        assert!(!agrees(archived, 5, b"Xgh"));
     }
 }

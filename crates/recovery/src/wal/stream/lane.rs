@@ -120,6 +120,7 @@ impl Lane {
         let (opened, inventory) = Opened::open(vault, system, size)?;
         let mut lane = self.shared.lane(self.index);
         lane.archive = Some(opened.archive.clone());
+        lane.system = Some(system);
         (lane.held, lane.surely_held) = (inventory.held, inventory.surely_held);
         lane.stored_bytes = inventory.stored_bytes;
         lane.needs_filling = self.index != MAIN;

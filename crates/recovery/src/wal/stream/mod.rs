@@ -33,6 +33,8 @@ use rekindle_stack::Stack;
 
 use crate::RecoveryError;
 
+pub(crate) use observe::receiver_problems;
+
 pub use error::StreamError;
 pub use gaps::Gap;
 pub use observe::{GapView, PushView, ReceiverView, ServerView, SlotView, WalHealth, wal_status};

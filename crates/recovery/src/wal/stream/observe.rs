@@ -258,6 +258,13 @@ fn look_at_receiver(health: &mut WalHealth, settings: &StreamSettings) {
     health.receiver = Some(ReceiverView { is_running, last });
 }
 
+/// What is wrong with the receiver of these settings, as far as it says so itself.
+pub(crate) fn receiver_problems(settings: &StreamSettings) -> Vec<String> {
+    let mut health = WalHealth::new(&settings.service, "stream");
+    look_at_receiver(&mut health, settings);
+    health.problems
+}
+
 fn look_at_record(health: &mut WalHealth, record: &StreamRecord) {
     let age = Timestamp::now().duration_since(record.updated);
     if age.as_secs() > 15 {

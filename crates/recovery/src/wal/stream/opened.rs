@@ -25,6 +25,8 @@ pub(super) struct Opened {
     name: String,
     /// Segments of which an unfinished part is there.
     partials: BTreeSet<SegmentName>,
+    /// Those of them that an earlier receiver stored: what comes now has yet to be held against them.
+    unverified: BTreeSet<SegmentName>,
     pub(super) complete: BTreeSet<SegmentName>,
 }
 
@@ -66,6 +68,7 @@ impl Opened {
             size,
             name,
             partials: BTreeSet::new(),
+            unverified: BTreeSet::new(),
             complete: BTreeSet::new(),
         };
         let listed = opened
@@ -81,6 +84,7 @@ impl Opened {
                 _ => {}
             }
         }
+        opened.unverified.clone_from(&opened.partials);
         let (held, surely_held) = opened.held()?;
         let inventory = Inventory {
             held,
@@ -211,6 +215,7 @@ impl Opened {
     ) -> Result<Vec<rekindle_vault::SealedWal>, StreamError> {
         let seal = |segment: &SegmentName| {
             let plain = spool.read(*segment, 0, segment.size().bytes())?;
+            self.check_against_partial(*segment, &plain)?;
             let sealed = self
                 .archive
                 .seal(self.segment_file(*segment), &plain, effort);
@@ -237,12 +242,24 @@ impl Opened {
         })
     }
 
+    /// A segment that came at once is held against what an earlier receiver archived of it, too.
+    fn check_against_partial(&self, segment: SegmentName, plain: &[u8]) -> Result<(), StreamError> {
+        if !self.unverified.contains(&segment) {
+            return Ok(());
+        }
+        match self.get_partial(segment)? {
+            Some(archived) if !agrees(&archived, 0, plain) => Err(self.diverged(segment)),
+            _ => Ok(()),
+        }
+    }
+
     /// The unfinished part is of no use beside the complete segment.
     fn forget_partial(&mut self, segment: SegmentName) -> Result<(), StreamError> {
         if self.partials.contains(&segment) {
             let deleted = self.archive.delete(&self.partial_file(segment));
             deleted.map_err(|error| self.failed(error))?;
             self.partials.remove(&segment);
+            self.unverified.remove(&segment);
         }
         Ok(())
     }
@@ -257,6 +274,7 @@ impl Opened {
             .replace_partial(&self.partial_file(segment), frames);
         replaced.map_err(|error| self.failed(error))?;
         self.partials.insert(segment);
+        self.unverified.remove(&segment);
         Ok(())
     }
 
@@ -268,10 +286,34 @@ impl Opened {
     }
 }
 
+/// Whether `new`, which begins at `from`, is what `archived` has there. Zeros at its end may stand for anything: they
+/// are what a power cut leaves of a file that was being written.
+pub(super) fn agrees(archived: &[u8], from: usize, new: &[u8]) -> bool {
+    let sure = without_zeros(archived);
+    let common = sure.saturating_sub(from).min(new.len());
+    common == 0 || archived[from..from + common] == new[..common]
+}
+
 /// The length without zeros at the end.
-pub(super) fn without_zeros(content: &[u8]) -> usize {
+fn without_zeros(content: &[u8]) -> usize {
     content
         .iter()
         .rposition(|byte| *byte != 0)
         .map_or(0, |last| last + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::agrees;
+
+    #[test]
+    fn only_other_bytes_are_a_contradiction() {
+        let archived = b"abcdef\0\0\0";
+        assert!(agrees(archived, 0, b"abc"));
+        assert!(agrees(archived, 3, b"defghi"), "zeros stand for anything");
+        assert!(agrees(archived, 9, b"anything"));
+        assert!(agrees(archived, 12, b"anything"));
+        assert!(!agrees(archived, 0, b"abX"));
+        assert!(!agrees(archived, 5, b"Xgh"));
+    }
 }

@@ -77,7 +77,7 @@ impl<'a> Receiving<'a> {
     }
 
     fn has_found_the_vault(&self) -> bool {
-        self.is_preliminary && self.shared.lane(MAIN).archive.is_some()
+        self.is_preliminary && self.shared.main_is_open()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rekindle_postgres::{
-    self as pg, Lsn,
+    self as pg, Lsn, SegmentSize,
     wal::receive::{
         Place, Resume, Slot, SlotState, Source, SpoolError, SpoolWriter, Standing, StreamEnd,
         go_on, resume, standing, stream,
@@ -111,7 +111,7 @@ impl<'a> Session<'a> {
                 other => StreamError::Spool(other),
             });
         }
-        if self.is_preliminary && self.vault_is_open() && !self.shared.wants_to_stop() {
+        if self.is_preliminary && self.shared.main_is_open() && !self.shared.wants_to_stop() {
             return Ok(Ended::Again);
         }
         Ok(Ended::Stopped)
@@ -275,10 +275,6 @@ impl<'a> Session<'a> {
         Ok(source.create_slot()?)
     }
 
-    fn vault_is_open(&self) -> bool {
-        self.shared.lane(MAIN).archive.is_some()
-    }
-
     fn vault_reason(&self) -> String {
         let said = self.shared.lane(MAIN).last_error.clone();
         said.map_or_else(String::new, |(_, text)| format!(": {text}"))
@@ -289,7 +285,7 @@ impl<'a> Session<'a> {
         let deadline = Instant::now() + VAULT_WAIT;
         self.was_preliminary = self.is_preliminary;
         self.is_preliminary = false;
-        while !self.vault_is_open() && !self.shared.wants_to_stop() {
+        while !self.shared.main_is_open() && !self.shared.wants_to_stop() {
             let has_failed = self.shared.lane(MAIN).last_error.is_some();
             let is_known = !self.shared.spool.held().is_empty() || kept_from.is_some();
             if has_failed && is_known && !self.once {
@@ -356,6 +352,7 @@ impl<'a> Session<'a> {
             .end()
             .filter(|end| end.timeline == from.timeline);
         let wanted = here.map_or(from.lsn, |end| end.lsn.max(from.lsn));
+        let wanted = wanted.max(self.archived_in(from, wanted, source.segment_size()));
         let to = self.after_gap(source, from, wanted, kept_from)?;
         let gap = Gap {
             system: source.identity().system_identifier.to_string(),
@@ -382,6 +379,16 @@ impl<'a> Session<'a> {
         self.shared.notice(NoticeLevel::Error, text);
         self.skip_to = Some(to);
         Ok(())
+    }
+
+    /// Where what is archived of the segment at `wanted` ends, complete or not.
+    fn archived_in(&self, from: Resume, wanted: Lsn, size: SegmentSize) -> Lsn {
+        let held = self.shared.held(false);
+        let number = size.number_of(wanted);
+        let partial = held
+            .of(from.timeline)
+            .and_then(|there| there.partial.get(&number));
+        partial.map_or(wanted, |bytes| size.start_of(number).plus(*bytes))
     }
 
     /// The oldest place after `wanted` that can be had.

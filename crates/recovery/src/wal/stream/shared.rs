@@ -76,6 +76,8 @@ pub struct Notice {
 pub(super) struct LaneState {
     /// Whether it was opened and listed.
     pub(super) archive: Option<WalArchive>,
+    /// Of which cluster.
+    pub(super) system: Option<u64>,
     /// The WAL that it has of the cluster.
     pub(super) held: Held,
     /// The same, without zeros at an end that may be no WAL.
@@ -226,6 +228,13 @@ impl Shared {
             NoticeLevel::Warning | NoticeLevel::Error => tracing::debug!("{}", notice.text),
         }
         (self.monitor)(&notice);
+    }
+
+    /// Whether the main vault was opened and listed for the cluster that is being received.
+    pub(super) fn main_is_open(&self) -> bool {
+        let system = self.spool.system().map(|(system, _)| system);
+        let main = self.lane(MAIN);
+        main.archive.is_some() && main.system == system
     }
 
     /// Everything that is in the main vault or in the spool.
