@@ -1,5 +1,6 @@
 //! Why a recovery point was not made or not brought back.
 
+use crate::extract::ExtractError;
 use crate::guard::{self, GuardFinding};
 use crate::in_place::InPlaceError;
 use rekindle_datasets::{CaptureError, dump_hint, vault_hint};
@@ -165,6 +166,9 @@ pub enum RecoveryError {
         /// Why.
         source: Box<crate::wal::stream::StreamError>,
     },
+    /// A table or database was not brought out of a physical backup.
+    #[error(transparent)]
+    Extract(Box<ExtractError>),
     /// The restored database does not hold what the dump's own snapshot held.
     #[error("database `{new_name}` was restored, and {differences}")]
     RowsDiffer {
@@ -173,6 +177,12 @@ pub enum RecoveryError {
         /// Where it differs.
         differences: String,
     },
+}
+
+impl From<ExtractError> for RecoveryError {
+    fn from(error: ExtractError) -> Self {
+        Self::Extract(Box::new(error))
+    }
 }
 
 impl From<InPlaceError> for RecoveryError {
@@ -228,6 +238,7 @@ impl RecoveryError {
                 Some("`wal: stream` at a postgres dataset turns it on".to_owned())
             }
             Self::WalStream { source, .. } => source.hint(),
+            Self::Extract(error) => error.hint(),
             _ => None,
         }
     }

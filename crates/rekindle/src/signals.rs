@@ -2,7 +2,7 @@
 
 use std::{process, thread};
 
-use rekindle_recovery::wal::stream::StopHandle;
+use rekindle_recovery::{extract::remove_temporary, wal::stream::StopHandle};
 use rekindle_vault::Vault;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -12,7 +12,7 @@ use signal_hook::{
 use crate::output;
 
 /// From now on, SIGINT and SIGTERM end the program with 130 and 143, after `message` and after our
-/// locks on the vault are gone; a second signal does not wait for that. What was half done is safe
+/// locks on the vault, scratch servers and their directories are gone; a second signal does not wait for that. What was half done is safe
 /// by the vault's own order of writing, so nothing is unwound.
 pub fn watch(vault: &Vault, message: impl Into<String>) {
     let mut signals = match Signals::new([SIGINT, SIGTERM]) {
@@ -60,5 +60,6 @@ fn end(vault: &Vault, signal: i32) {
     if let Err(error) = vault.release_own_locks() {
         tracing::warn!(%error, "our lock stays behind; `rekindle vault unlock` removes it");
     }
+    remove_temporary();
     process::exit(128 + signal);
 }

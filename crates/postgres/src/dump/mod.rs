@@ -14,9 +14,11 @@ mod tools;
 use std::io;
 use std::path::PathBuf;
 
-pub use databases::{DatabaseInfo, Selection, Snapshot, TableCount, databases, row_counts};
-pub use restore::{RestoreOptions, restore_database};
-pub use stream::{Dump, GlobalsOptions};
+pub use databases::{
+    DatabaseInfo, Selection, Snapshot, TableCount, databases, row_counts, row_counts_in,
+};
+pub use restore::{RestoreOptions, restore_database, restore_into};
+pub use stream::{Dump, GlobalsOptions, WholeDump};
 pub use tools::Tools;
 
 use crate::error::Error;
