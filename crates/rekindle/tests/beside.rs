@@ -80,8 +80,15 @@ fn a_table_and_a_database_come_back_under_another_name() {
     home.run(&asked).fails_with(1, "exists already");
     home.run(&["restore", "--table", "nothing", "--as", "x"])
         .fails_with(1, "public.orders");
-    home.run(&["restore", "--table", "a.b.c", "--as", "x"])
-        .fails_with(2, "a.b.c");
+    home.run(&["restore", "--table", "a.b.c.d", "--as", "x"])
+        .fails_with(2, "a.b.c.d");
+    let whole = ["restore", "--table", "postgres.public.orders", "--as"];
+    home.run(&[&whole[..], &["x.y.z"]].concat())
+        .fails_with(2, "into the database that it was in");
+    assert_eq!(
+        home.json(&[&whole[..], &["again"]].concat())["as"],
+        "public.again"
+    );
 
     let database = ["restore", "--database", "postgres", "--as", "then"];
     assert_eq!(home.json(&database)["rows"], 100);

@@ -4,6 +4,7 @@ use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +30,9 @@ const MAX_ATTEMPTS: usize = 32;
 
 /// All private servers of this process, for whoever ends it without unwinding.
 static RUNNING: Mutex<Vec<Weak<Mutex<Supervised>>>> = Mutex::new(Vec::new());
+
+/// Whether [`stop_all_scratch`] was called: what another thread starts after that is stopped too.
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
 
 /// How a private server is started.
 #[derive(Clone)]
@@ -159,6 +163,7 @@ impl Scratch {
 /// Stops all private servers of this process and removes their sockets; for a handler of signals
 /// that ends the process without unwinding.
 pub fn stop_all_scratch() {
+    IS_ENDING.store(true, Ordering::SeqCst);
     let running: Vec<_> = RUNNING
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -180,6 +185,12 @@ fn register(running: &Arc<Mutex<Supervised>>) {
     let mut all = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     all.retain(|weak| weak.strong_count() > 0);
     all.push(Arc::downgrade(running));
+    drop(all);
+    if IS_ENDING.load(Ordering::SeqCst) {
+        let mut server = lock(running);
+        server.stop_now();
+        server.remove_home();
+    }
 }
 
 /// What is known before the server runs.

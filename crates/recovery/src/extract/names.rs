@@ -7,9 +7,12 @@ use rekindle_postgres::quote_identifier;
 /// A name has 63 bytes at most (`NAMEDATALEN` − 1); PostgreSQL cuts longer ones silently.
 const MAX_NAME: usize = 63;
 
-/// A table's name as a person writes it: `orders`, `shop.orders`, `"My Shop"."Orders"`.
+/// A table's name as a person writes it: `orders`, `sales.orders`, `shop.sales.orders`,
+/// `"My Shop"."Orders"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableName {
+    /// The database, if it was said.
+    pub database: Option<String>,
     /// The schema, if it was said.
     pub schema: Option<String>,
     /// The table.
@@ -18,7 +21,9 @@ pub struct TableName {
 
 /// A text that names no table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` names no table: write `table`, `schema.table`, or parts in double quotes")]
+#[error(
+    "`{text}` names no table: write `table`, `schema.table` or `database.schema.table`; parts may be in double quotes"
+)]
 pub struct ParseTableError {
     text: String,
 }
@@ -26,31 +31,37 @@ pub struct ParseTableError {
 impl FromStr for TableName {
     type Err = ParseTableError;
 
-    /// Reads one or two parts. Without quotes a part is taken as it is written: a person copies it
+    /// Reads one to three parts. Without quotes a part is taken as it is written: a person copies it
     /// from a list, where capital letters are not folded.
     fn from_str(text: &str) -> Result<Self, ParseTableError> {
         let refuse = || ParseTableError {
             text: text.to_owned(),
         };
-        let (first, rest) = part(text).ok_or_else(refuse)?;
-        let name = match rest.strip_prefix('.') {
-            None if rest.is_empty() => Self {
-                schema: None,
-                table: first,
-            },
-            Some(rest) => match part(rest) {
-                Some((second, "")) => Self {
-                    schema: Some(first),
-                    table: second,
-                },
-                _ => return Err(refuse()),
-            },
-            None => return Err(refuse()),
-        };
+        let mut parts = parts(text).ok_or_else(refuse)?;
         let fits = |part: &String| !part.is_empty() && part.len() <= MAX_NAME;
-        let is_fine = name.schema.iter().chain([&name.table]).all(fits);
-        is_fine.then_some(name).ok_or_else(refuse)
+        if parts.len() > 3 || !parts.iter().all(fits) {
+            return Err(refuse());
+        }
+        let table = parts.pop().ok_or_else(refuse)?;
+        let schema = parts.pop();
+        Ok(Self {
+            database: parts.pop(),
+            schema,
+            table,
+        })
     }
+}
+
+/// The parts between dots; `None` if a quote is not where one belongs.
+fn parts(text: &str) -> Option<Vec<String>> {
+    let (first, mut rest) = part(text)?;
+    let mut parts = vec![first];
+    while !rest.is_empty() {
+        let (next, after) = part(rest.strip_prefix('.')?)?;
+        parts.push(next);
+        rest = after;
+    }
+    Some(parts)
 }
 
 /// One part, and what follows it.
@@ -78,8 +89,8 @@ fn part(text: &str) -> Option<(String, &str)> {
 
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(schema) = &self.schema {
-            write!(f, "{schema}.")?;
+        for part in self.database.iter().chain(&self.schema) {
+            write!(f, "{part}.")?;
         }
         f.write_str(&self.table)
     }
@@ -159,14 +170,19 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_one_part_or_two() {
+    fn a_table_is_one_part_to_three() {
         assert_eq!(name("Orders"), (None, "Orders".into()));
         assert_eq!(name("shop.orders"), (Some("shop".into()), "orders".into()));
         assert_eq!(
             name("\"My.Shop\".\"a\"\"b\""),
             (Some("My.Shop".into()), "a\"b".into())
         );
-        for text in ["", ".", "a.", ".b", "a.b.c", "\"a", "\"a\"b", "a\"b"] {
+        let whole: TableName = "shop.\"my sales\".orders".parse().unwrap();
+        assert_eq!(whole.database.as_deref(), Some("shop"));
+        assert_eq!(whole.to_string(), "shop.my sales.orders");
+        for text in [
+            "", ".", "a.", ".b", "a.b.c.d", "\"a", "\"a\"b", "a\"b", "a..b",
+        ] {
             assert!(text.parse::<TableName>().is_err(), "{text}");
         }
         assert!("x".repeat(64).parse::<TableName>().is_err());

@@ -33,7 +33,7 @@ Examples:
   rekindle restore 1f0c9a --path /index/files/config --to /tmp/config
   rekindle restore --service postgres --database shop --as shop_restored
   rekindle restore --at '2026-11-21 14:29:59+01' --to /srv/pgdata
-  rekindle restore --table shop.orders --at '14:29' --as orders_before
+  rekindle restore --table sales.orders --at '14:29' --as orders_before
   rekindle restore --service postgres --in-place --dry-run
   rekindle restore --service postgres --undo             back to what was there before
 

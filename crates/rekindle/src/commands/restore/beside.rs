@@ -42,7 +42,7 @@ holds a half-restored table, and may be dropped";
 #[command(group = ArgGroup::new("beside").args(["table", "database"]).multiple(true))]
 pub struct BesideArgs {
     /// Bring this table back into the running server, out of a physical backup
-    #[arg(long, value_name = "[SCHEMA.]TABLE", requires = "new_name")]
+    #[arg(long, value_name = "[[DATABASE.]SCHEMA.]TABLE", requires = "new_name")]
     table: Option<TableName>,
     /// Bring this database back, out of its dump if the point has one; with --table: the table's
     /// database, else that of the service's URL
@@ -99,11 +99,9 @@ pub(super) fn run(
     let vault = rekindle_recovery::open_vault(&stack.vault)?;
     let wanted = match asked {
         Asked::Table(table, new_name) => Wanted::Table {
-            database: args.beside.database.clone(),
+            database: table_database(args, table)?,
             table: table.clone(),
-            new_name: new_name.parse().map_err(|error| {
-                CliError::wrong_use(format!("{error}"), "as in `--as orders_before`")
-            })?,
+            new_name: new_table_name(new_name)?,
         },
         Asked::Database(name, new_name) => {
             if args.moment.at.is_none()
@@ -148,6 +146,29 @@ pub(super) fn run(
     );
     write_outcome(app, &request, &outcome?, out)?;
     Ok(Exit::Done)
+}
+
+/// The database is said by an option, or by a name of three parts as `wal find` prints it.
+fn table_database(args: &RestoreArgs, table: &TableName) -> Result<Option<String>, CliError> {
+    match (&args.beside.database, &table.database) {
+        (Some(said), Some(named)) if said != named => Err(CliError::wrong_use(
+            format!("`--table {table}` is in another database than `--database {said}`"),
+            "say the database once",
+        )),
+        (said, named) => Ok(said.clone().or_else(|| named.clone())),
+    }
+}
+
+fn new_table_name(text: &str) -> Result<TableName, CliError> {
+    let hint = "as in `--as orders_before` or `--as archive.orders`";
+    match text.parse::<TableName>() {
+        Ok(name) if name.database.is_none() => Ok(name),
+        Ok(_) => Err(CliError::wrong_use(
+            "a table comes back into the database that it was in",
+            hint,
+        )),
+        Err(error) => Err(CliError::wrong_use(error.to_string(), hint)),
+    }
 }
 
 /// Says each phase; the first one is the restore, whose progress is shown.
