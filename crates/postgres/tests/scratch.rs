@@ -288,7 +288,13 @@ fn helper_that_holds_a_private_server() {
         bin_dir: Some(bin_dir),
         ..ScratchOptions::default()
     };
-    let _scratch = Scratch::start(&home.join("data"), &options).unwrap();
+    let scratch = Scratch::start(&home.join("data"), &options).unwrap();
+    let socket = scratch.options().socket_path().unwrap();
+    fs::write(
+        home.join("socket"),
+        socket.parent().unwrap().to_str().unwrap(),
+    )
+    .unwrap();
     fs::write(home.join("ready"), "").unwrap();
     sleep(Duration::from_secs(60));
 }
@@ -322,4 +328,10 @@ fn a_killed_process_takes_its_server_along() {
     helper.kill().unwrap();
     helper.wait().unwrap();
     assert_nothing_is_left(&backup.data());
+    let private = fs::read_to_string(backup.home.path().join("socket")).unwrap();
+    let clock = Instant::now();
+    while Path::new(&private).exists() {
+        assert!(clock.elapsed() < Duration::from_secs(30), "{private}");
+        sleep(Duration::from_millis(20));
+    }
 }

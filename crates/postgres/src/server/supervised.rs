@@ -18,12 +18,13 @@ use crate::error::Error;
 /// Stands between us and the server. While we live, its input stays open; a line there asks the
 /// server to stop in good order. When we are gone, however that came, the input ends, and the server
 /// is stopped at once. The number of the server's process cannot have been given to another one,
-/// because the shell has not yet waited for it.
+/// because the shell has not yet waited for it. The server's private directory goes too.
 const SUPERVISOR: &str = r#"
 exec 3<&0
+home=$1; gone=; shift
 "$@" </dev/null 3<&- &
 server=$!
-trap 'kill -QUIT $server' TERM
+trap 'gone=yes; kill -QUIT $server' TERM
 trap 'kill -INT $server' USR1
 ( trap - TERM USR1; while read -r word; do kill -USR1 $$; done; kill -TERM $$ ) <&3 &
 reader=$!
@@ -32,6 +33,7 @@ while :; do
   kill -0 $server 2>/dev/null || break
 done
 kill -KILL $reader 2>/dev/null
+[ -z "$gone" ] || rm -rf "$home"
 exit $status
 "#;
 
@@ -68,7 +70,11 @@ impl Supervised {
             .map_err(|source| Error::io("open", &log, source))?;
         let mut command = programs.command("/bin/sh");
         command.args(["-c", SUPERVISOR, "rekindle-scratch"]);
-        command.arg(&postgres).arg("-D").arg(pgdata);
+        command
+            .arg(home.path())
+            .arg(&postgres)
+            .arg("-D")
+            .arg(pgdata);
         for (name, value) in settings {
             command.arg("-c").arg(format!("{name}={value}"));
         }
@@ -122,7 +128,9 @@ impl Supervised {
 
     /// Removes socket, configuration and log.
     pub(super) fn remove_home(&mut self) {
-        if let Some(Err(error)) = self.home.take().map(TempDir::close) {
+        if let Some(Err(error)) = self.home.take().map(TempDir::close)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
             tracing::warn!(%error, "the directory of a private server's socket was left behind");
         }
     }
