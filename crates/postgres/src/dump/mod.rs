@@ -4,21 +4,25 @@
 //! what there is to dump, [`Dump`] streams a dump and says at its end whether it is whole, and
 //! [`restore_database`] brings one back under a new name.
 
+mod created;
 mod databases;
 pub mod foreign;
+mod load;
 mod restore;
 mod running;
 mod stream;
+mod swap;
 mod tools;
 
 use std::io;
 use std::path::PathBuf;
 
-pub use databases::{
-    DatabaseInfo, Selection, Snapshot, TableCount, databases, row_counts, row_counts_in,
-};
-pub use restore::{RestoreOptions, restore_database, restore_into};
-pub use stream::{Dump, GlobalsOptions, WholeDump};
+pub use created::{UnfinishedDatabase, unfinished_databases};
+pub use databases::{DatabaseInfo, Selection, Snapshot, TableCount, databases, row_counts};
+pub use load::{LeaveOut, Load, LoadSource, load_database, row_differences};
+pub use restore::{RestoreOptions, restore_database};
+pub use stream::{Dump, GlobalsOptions};
+pub use swap::{Swapped, swap_databases};
 pub use tools::Tools;
 
 use crate::error::Error;
@@ -73,6 +77,9 @@ pub enum DumpError {
         /// What its reader said.
         source: io::Error,
     },
+    /// A dump from elsewhere is not what it should be.
+    #[error(transparent)]
+    Foreign(#[from] foreign::ForeignError),
     /// A database of that name exists; nothing was changed.
     #[error("database `{name}` exists already")]
     DatabaseExists {

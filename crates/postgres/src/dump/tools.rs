@@ -54,6 +54,35 @@ impl Tools {
         &self.bin_dir
     }
 
+    /// The newest tools that can be found, of whatever version; `None` if there are none.
+    pub fn newest(bin_dir: Option<&Path>) -> Option<Self> {
+        let places = bin_dir.map_or_else(|| usual_places("pg_dump"), |dir| vec![dir.to_owned()]);
+        let found = places.into_iter().map(|dir| Place::look(dir, &NEEDED));
+        let tools = found.filter_map(|place| {
+            place.major.ok().map(|major| Self {
+                bin_dir: place.bin_dir,
+                major,
+            })
+        });
+        tools.max_by_key(|tools| tools.major)
+    }
+
+    /// Major and minor version of psql.
+    pub(super) fn psql_version(&self) -> Option<(u32, u32)> {
+        let asked = std::process::Command::new(self.path("psql"))
+            .arg("--version")
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&asked.stdout).into_owned();
+        let version = text
+            .split_once("(PostgreSQL) ")?
+            .1
+            .split_whitespace()
+            .next()?;
+        let (major, minor) = version.split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    }
+
     /// The path of one of them.
     pub(super) fn path(&self, tool: &str) -> PathBuf {
         self.bin_dir.join(tool)

@@ -150,6 +150,12 @@ impl ConnectOptions {
         self
     }
 
+    /// The same server and user, another database.
+    #[must_use]
+    pub fn within(&self, database: &str) -> Self {
+        self.clone().with_password_of(self).with_database(database)
+    }
+
     /// Host and port, or the socket's path, for messages.
     pub fn address(&self) -> String {
         match &self.host {

@@ -6,7 +6,6 @@
 //!
 //! Absent on purpose: anything that changes what is in a data directory.
 
-mod activity;
 mod error;
 mod live;
 mod owner;
@@ -23,8 +22,4 @@ pub use owner::Owner;
 pub use postmaster::{Postmaster, StartOptions};
 pub use processes::{Process, processes_on};
 pub use programs::Programs;
-pub use scratch::{Scratch, ScratchOptions, stop_all_scratch};
-
-/// Told in a few words what a server's recovery is doing, as in `recovering
-/// 000000010000000000000003`.
-pub type Report = std::sync::Arc<dyn Fn(&str) + Send + Sync>;
+pub use scratch::{Report, Scratch, ScratchOptions, stop_all_scratch};

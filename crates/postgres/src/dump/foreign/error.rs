@@ -64,7 +64,7 @@ impl ForeignError {
 
 /// What went wrong below, before it is known of which file.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(in crate::dump) enum Fault {
     Disk(io::Error),
     NotADump(String),
     Unsupported { reason: String, instead: String },
@@ -76,7 +76,7 @@ impl Fault {
         Self::NotWhole(reason.into())
     }
 
-    pub(super) fn of(self, path: &std::path::Path) -> ForeignError {
+    pub(in crate::dump) fn of(self, path: &std::path::Path) -> ForeignError {
         let path = path.display().to_string();
         match self {
             Self::Disk(source) => ForeignError::Read { path, source },

@@ -10,19 +10,20 @@
 mod archive;
 mod error;
 mod lz4;
-mod plain;
+pub(super) mod plain;
 mod report;
 mod source;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 pub use error::ForeignError;
 pub use report::{Creation, DatabaseDump, DumpForm, ForeignDump, Suspect, TableData};
 pub use source::{Compression, Watch};
 
-use archive::{MAGIC, inspect_custom, inspect_directory, inspect_tar};
-use error::Fault;
+use archive::{MAGIC, inspect_custom, inspect_directory, inspect_tar, outline_custom};
+pub(super) use error::Fault;
 use source::Source;
 
 /// Says what the dump at `path` is, and makes sure that it is whole by reading all of it. The
@@ -33,6 +34,53 @@ use source::Source;
 /// [`ForeignError::Unsupported`], [`ForeignError::Read`].
 pub fn inspect(path: &Path, watch: &Watch) -> Result<ForeignDump, ForeignError> {
     inspect_any(path, watch).map_err(|fault| fault.of(path))
+}
+
+/// Opens the content of a dump that is one file, without what was wrapped around it.
+///
+/// # Errors
+/// As [`inspect`], as far as the first bytes tell.
+pub fn open(path: &Path, watch: &Watch) -> Result<Box<dyn BufRead + Send>, ForeignError> {
+    let opened = source::open(path, watch).map_err(|fault| fault.of(path))?;
+    Ok(opened.reader)
+}
+
+/// Looks at bare content again, without anything wrapped around it: while it is copied, say.
+///
+/// # Errors
+/// As [`inspect`]; `name` stands for the path.
+pub fn inspect_content(mut content: impl Read, name: &Path) -> Result<ForeignDump, ForeignError> {
+    let mut head = Vec::new();
+    let report = content
+        .by_ref()
+        .take(512)
+        .read_to_end(&mut head)
+        .map_err(Fault::from)
+        .and_then(|_| {
+            let form = form_of(&head)?;
+            inspect_bare(
+                form,
+                BufReader::with_capacity(256 << 10, head.chain(content)),
+            )
+        });
+    report.map_err(|fault| fault.of(name))
+}
+
+/// What the table of contents of a custom archive says it needs; its data is not read, and it may
+/// not be whole.
+///
+/// # Errors
+/// As [`inspect`]; `name` stands for the path.
+pub fn outline(archive: impl Read, name: &Path) -> Result<ForeignDump, ForeignError> {
+    outline_custom(BufReader::new(archive)).map_err(|fault| fault.of(name))
+}
+
+fn inspect_bare(form: DumpForm, reader: impl BufRead) -> Result<ForeignDump, Fault> {
+    match form {
+        DumpForm::Custom => inspect_custom(reader),
+        DumpForm::Tar => inspect_tar(reader),
+        _ => plain::inspect_plain(reader),
+    }
 }
 
 fn inspect_any(path: &Path, watch: &Watch) -> Result<ForeignDump, Fault> {
@@ -48,11 +96,7 @@ fn inspect_any(path: &Path, watch: &Watch) -> Result<ForeignDump, Fault> {
         head,
         reader,
     } = source::open(path, watch)?;
-    let report = match form_of(&head)? {
-        DumpForm::Custom => inspect_custom(reader),
-        DumpForm::Tar => inspect_tar(reader),
-        _ => plain::inspect_plain(reader),
-    }?;
+    let report = inspect_bare(form_of(&head)?, reader)?;
     Ok(ForeignDump {
         compression,
         file_bytes: metadata.len(),

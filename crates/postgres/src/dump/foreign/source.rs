@@ -33,7 +33,7 @@ pub(super) struct Source {
     pub(super) compression: Option<Compression>,
     /// The first bytes, which are also still to be read.
     pub(super) head: Vec<u8>,
-    pub(super) reader: Box<dyn BufRead>,
+    pub(super) reader: Box<dyn BufRead + Send>,
 }
 
 /// Is told how many more bytes of a dump were read from the disk.
@@ -76,7 +76,7 @@ pub(super) fn open_as(
     path: &Path,
     compression: Option<Compression>,
     watch: &Watch,
-) -> Result<Box<dyn Read>, Fault> {
+) -> Result<Box<dyn Read + Send>, Fault> {
     let file = File::open(path).map_err(Fault::Disk)?;
     let counted = Counted {
         file,
@@ -97,8 +97,8 @@ pub(super) fn open_as(
 /// Undoes a compression. At the end of its input a decoder fails unless that is its own end too.
 pub(super) fn decoder(
     compression: Compression,
-    reader: Box<dyn BufRead>,
-) -> Result<Box<dyn Read>, Fault> {
+    reader: Box<dyn BufRead + Send>,
+) -> Result<Box<dyn Read + Send>, Fault> {
     Ok(match compression {
         Compression::Gzip => Box::new(MultiGzDecoder::new(reader)),
         Compression::Zstd => Box::new(zstd::Decoder::with_buffer(reader).map_err(Fault::from)?),
@@ -125,7 +125,9 @@ fn compression_of(head: &[u8]) -> Result<Option<Compression>, Fault> {
     }
 }
 
-fn peeked(mut reader: impl BufRead + 'static) -> Result<(Vec<u8>, Box<dyn BufRead>), Fault> {
+fn peeked(
+    mut reader: impl BufRead + Send + 'static,
+) -> Result<(Vec<u8>, Box<dyn BufRead + Send>), Fault> {
     let mut head = Vec::with_capacity(HEAD);
     reader.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
     let whole = Cursor::new(head.clone()).chain(reader);

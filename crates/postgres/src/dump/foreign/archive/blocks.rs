@@ -63,6 +63,19 @@ pub(crate) fn inspect_custom(reader: impl Read) -> Result<ForeignDump, Fault> {
     ))
 }
 
+/// Reads the table of contents alone. Says nothing of whether the archive is whole.
+pub(crate) fn outline_custom(reader: impl Read) -> Result<ForeignDump, Fault> {
+    let mut input = Primitives::new(reader);
+    let contents = toc::read(&mut input, Layout::Custom)?;
+    let database = needs::of_database(&contents);
+    Ok(needs::report(
+        DumpForm::Custom,
+        &contents,
+        database,
+        input.position(),
+    ))
+}
+
 fn read_block(
     input: &mut Primitives<impl Read>,
     kind: u8,

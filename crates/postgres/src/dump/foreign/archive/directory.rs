@@ -85,7 +85,7 @@ struct Files<'a> {
 
 impl Files<'_> {
     /// Opens a file of the archive, compressed or not.
-    fn open(&mut self, name: &str) -> Result<Box<dyn Read>, Fault> {
+    fn open(&mut self, name: &str) -> Result<Box<dyn Read + Send>, Fault> {
         // The name comes out of the archive and must not lead anywhere else.
         if name.is_empty() || name.contains('/') || name == ".." {
             return Err(Fault::not_whole(format!("it names a file `{name}`")));

@@ -14,7 +14,7 @@ mod primitives;
 mod tar;
 mod toc;
 
-pub(super) use blocks::inspect_custom;
+pub(super) use blocks::{inspect_custom, outline_custom};
 pub(super) use directory::{TOC, inspect_directory};
 pub(super) use head::MAGIC;
 pub(super) use tar::inspect_tar;

@@ -9,7 +9,7 @@ const CLUSTER_BEGINS: &str = "PostgreSQL database cluster dump";
 const CLUSTER_ENDS: &str = "PostgreSQL database cluster dump complete";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Mark {
+pub(in crate::dump) enum Mark {
     DatabaseBegins,
     DatabaseEnds,
     ClusterBegins,
@@ -17,7 +17,7 @@ pub(in super::super) enum Mark {
 }
 
 impl Mark {
-    pub(in super::super) fn of(comment: &str) -> Option<Self> {
+    pub(in crate::dump) fn of(comment: &str) -> Option<Self> {
         match comment {
             DATABASE_BEGINS => Some(Self::DatabaseBegins),
             DATABASE_ENDS => Some(Self::DatabaseEnds),
@@ -108,7 +108,7 @@ fn not_marked() -> Fault {
 }
 
 /// A command of psql's and what follows it.
-pub(in super::super) fn command(text: &str) -> (&str, &str) {
+pub(in crate::dump) fn command(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| c.is_whitespace()).unwrap_or(text.len());
     (&text[..end], text[end..].trim())
 }

@@ -1,9 +1,9 @@
 //! SQL text of `pg_dump` and `pg_dumpall`.
 
-pub(super) mod items;
+pub(in crate::dump) mod items;
 mod lexer;
-pub(super) mod marks;
-pub(super) mod statement;
+pub(in crate::dump) mod marks;
+pub(in crate::dump) mod statement;
 
 use std::io::BufRead;
 

@@ -311,6 +311,76 @@ impl Tokens {
             && self.after(&["to", "stdout"]).is_none();
         copies_file || self.begins(&["alter", "system"]) || self.begins(&["load"])
     }
+
+    /// The parameter that a `SET` sets.
+    pub(crate) fn parameter_of_set(&self) -> Option<&str> {
+        if !self.begins(&["set"]) || self.begins(&["set", "session", "authorization"]) {
+            return None;
+        }
+        self.0.get(1)?.name()
+    }
+
+    /// Whether it is about what all databases share.
+    pub(crate) fn is_about_the_cluster(&self) -> bool {
+        let shared = ["role", "user", "group", "tablespace"];
+        ["create", "alter", "drop"]
+            .iter()
+            .any(|verb| shared.iter().any(|object| self.begins(&[verb, object])))
+            || self.begins(&["alter", "system"])
+            // Membership in a role has no ON.
+            || self.begins(&["grant"]) && !self.has("on")
+    }
+
+    /// `BEGIN`, `COMMIT` and what else begins or ends a transaction.
+    pub(crate) fn is_transaction_control(&self) -> bool {
+        const VERBS: [&str; 7] = [
+            "begin",
+            "commit",
+            "rollback",
+            "end",
+            "abort",
+            "savepoint",
+            "start",
+        ];
+        VERBS.iter().any(|verb| self.begins(&[verb])) || self.begins(&["prepare", "transaction"])
+    }
+
+    /// Whether it gives something to a role, or gives or takes rights.
+    pub(crate) fn is_about_ownership(&self) -> bool {
+        let gives_away = self.begins(&["alter"]) && self.after(&["owner", "to"]).is_some();
+        gives_away
+            || self.begins(&["grant"])
+            || self.begins(&["revoke"])
+            || self.begins(&["alter", "default", "privileges"])
+            || self.begins(&["set", "session", "authorization"])
+    }
+
+    /// The extension that it creates or comments on.
+    pub(crate) fn extension(&self) -> Option<String> {
+        self.name_after(&["create", "extension"])
+            .or_else(|| self.name_after(&["comment", "on", "extension"]))
+    }
+
+    /// Whether it removes something, as `pg_dump --clean` does before it creates it.
+    pub(crate) fn is_removal(&self) -> bool {
+        self.begins(&["drop"])
+            || self.begins(&["alter", "table"]) && self.has("drop")
+            || self.begins(&["select"]) && self.has("lo_unlink")
+    }
+
+    /// Whether it makes something or fills it.
+    pub(crate) fn is_creation(&self) -> bool {
+        ["create", "copy", "insert"]
+            .iter()
+            .any(|verb| self.begins(&[verb]))
+    }
+
+    /// Whether it puts something into a tablespace that is named.
+    pub(crate) fn is_about_tablespaces(&self) -> bool {
+        self.value_of_set("default_tablespace")
+            .is_some_and(|space| !space.is_empty())
+            || self.begins(&["alter"]) && self.after(&["set", "tablespace"]).is_some()
+    }
 }
 
 #[cfg(test)]
@@ -372,5 +442,12 @@ mod tests {
         assert!(!t("COPY public.t (a, b) FROM stdin;").is_reaching_out());
         assert!(t("ALTER SYSTEM SET a = b;").is_reaching_out());
         assert!(t("GRANT CONNECT ON DATABASE shop TO bob;").is_about_a_database());
+        assert!(t("GRANT a TO b;").is_about_the_cluster());
+        assert!(!t("GRANT SELECT ON t TO b;").is_about_the_cluster());
+        assert!(t("COMMIT;").is_transaction_control());
+        assert_eq!(
+            t("SET transaction_timeout = 0;").parameter_of_set(),
+            Some("transaction_timeout")
+        );
     }
 }
