@@ -37,6 +37,14 @@ pub enum CaptureError {
         /// Why.
         source: std::io::Error,
     },
+    /// A dump from elsewhere was not taken.
+    #[error("import {}", from.display())]
+    Import {
+        /// Where it lies.
+        from: std::path::PathBuf,
+        /// Why not.
+        source: pg::dump::foreign::ForeignError,
+    },
     /// A file that no WAL brings back vanished while it was being backed up.
     #[error("`{path}` vanished from the data directory, and nothing brings it back")]
     Vanished {
@@ -55,6 +63,7 @@ impl CaptureError {
         match self {
             Self::Postgres { source, .. } => source.hint().map(str::to_owned),
             Self::Dump { source, .. } => dump_hint(source),
+            Self::Import { source, .. } => source.hint(),
             Self::NotInPlace(_) => Some(
                 "run as a user who can read the data directory, on the server's own machine; or \
                  set `method: wire`"

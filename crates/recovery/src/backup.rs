@@ -124,7 +124,7 @@ pub fn backup(vault: &Vault, request: &BackupRequest<'_>) -> Result<BackupOutcom
         capture(&mut backup, job, request, previous.as_ref(), &mut manifest)?;
     }
     manifest.captured = Timestamp::now();
-    let snapshot = commit(backup, &manifest, request)?;
+    let snapshot = commit(backup, &manifest, request.tags.clone())?;
     tracing::info!(point = %snapshot.id, "recovery point made");
     Ok(BackupOutcome {
         point: PointSummary::of(&snapshot),
@@ -177,10 +177,10 @@ fn capture(
 }
 
 /// The manifest goes in last, then the snapshot is written.
-fn commit(
+pub(crate) fn commit(
     backup: Backup,
     manifest: &Manifest,
-    request: &BackupRequest<'_>,
+    tags: Vec<String>,
 ) -> Result<Snapshot, RecoveryError> {
     let json = serde_json::to_vec_pretty(manifest).map_err(rekindle_vault::VaultError::from)?;
     let path = TreePath::new(manifest::PATH).map_err(rekindle_vault::BackupError::from)?;
@@ -195,10 +195,7 @@ fn commit(
         .iter()
         .map(|entry| format!("/{}", entry.path))
         .collect();
-    Ok(backup.finish(SnapshotDraft {
-        paths,
-        tags: request.tags.clone(),
-    })?)
+    Ok(backup.finish(SnapshotDraft { paths, tags })?)
 }
 
 fn wanted<'a>(request: &BackupRequest<'a>) -> Result<Vec<&'a stack::Service>, RecoveryError> {

@@ -11,12 +11,26 @@ use rekindle_datasets::{
 };
 use rekindle_postgres::{
     Client, Mode,
-    dump::{self, DumpError, TableCount, Tools},
+    dump::{
+        self, DumpError, Load, LoadSource, TableCount, Tools,
+        foreign::{self, DatabaseDump, DumpForm, ForeignDump},
+        load_database,
+    },
+    quote_identifier,
 };
 use rekindle_stack::{self as stack, Stack};
 use rekindle_vault::{BlobKind, Id, Index, Node, Vault};
 
-use crate::{PointSummary, RecoveryError, backup::names, manifest::Manifest, restore::find_point};
+use crate::{
+    PointSummary, RecoveryError,
+    backup::names,
+    foreign::leave_out,
+    guard::{
+        DatabaseNeeds, Guard, GuardFinding, GuardOptions, ServerFacts, judge_database, permit,
+    },
+    manifest::Manifest,
+    restore::find_point,
+};
 
 /// Which database, and what it shall be called.
 pub struct DatabaseRestoreRequest<'a> {
@@ -30,6 +44,8 @@ pub struct DatabaseRestoreRequest<'a> {
     pub database: String,
     /// Its new name, which must be free.
     pub new_name: String,
+    /// What a person has decided about findings.
+    pub guards: GuardOptions,
 }
 
 /// A database that was brought back.
@@ -45,6 +61,10 @@ pub struct DatabaseRestoreOutcome {
     pub bytes: u64,
     /// From the first look at the vault to the last count.
     pub took: Duration,
+    /// What guards found and was overridden, or warned of.
+    pub findings: Vec<GuardFinding>,
+    /// Roles that were created, without password and without LOGIN.
+    pub created_roles: Vec<String>,
     /// What a person does next.
     pub next: Vec<String>,
 }
@@ -60,7 +80,7 @@ pub fn restore_database(
     request: &DatabaseRestoreRequest<'_>,
 ) -> Result<DatabaseRestoreOutcome, RecoveryError> {
     let clock = Instant::now();
-    let cluster = cluster(request)?;
+    let cluster = cluster_of(request.stack, &request.service)?;
     let snapshot = find_point(vault, &request.point, Some(&request.service))?;
     let (index, _) = vault.load_readable_index()?;
     let manifest = Manifest::read(vault, &index, &snapshot)?;
@@ -77,29 +97,50 @@ pub fn restore_database(
         source: Box::new(source),
     };
     let refused = |error| failed(DumpError::Postgres(error));
-    let major = Client::connect(cluster.options(), Mode::Sql)
-        .map_err(refused)?
-        .major();
-    // An archive is read by tools at least as new as those that wrote it.
-    let newest = major.max(tool_major(request, &manifest));
-    let tools = Tools::find(cluster.bin_dir(), newest).map_err(failed)?;
-    let options = dump::RestoreOptions {
-        like: Some(dumped.database.clone()),
-        ..dump::RestoreOptions::default()
+    let dump = outline(vault, &index, &node, dumped, &path)?;
+    let of_dump = &dump.databases[dumped.section.min(dump.databases.len() - 1)];
+    let needs = DatabaseNeeds {
+        data_bytes: dumped.bytes,
+        ..DatabaseNeeds::of(&dump, of_dump, &request.new_name)
     };
-    let archive = BlobReader::new(vault, &index, &node);
-    dump::restore_database(
-        &tools,
+    let mut client = Client::connect(cluster.options(), Mode::Sql).map_err(refused)?;
+    // An archive is read by tools at least as new as those that wrote it.
+    let newest = client.major().max(tool_major(request, &manifest));
+    let tools = Tools::find(cluster.bin_dir(), newest)
+        .or_else(|missing| Tools::newest(cluster.bin_dir()).ok_or(missing));
+    let facts = ServerFacts {
+        tool_major: tools.as_ref().ok().map(Tools::major),
+        ..ServerFacts::gather(&mut client, &needs).map_err(refused)?
+    };
+    drop(client);
+    let findings = judge_database(&needs, &facts, &request.guards);
+    let what = format!("the restore of database `{}`", request.database);
+    let findings = permit(what, findings, &request.guards)?;
+    let created_roles = create_missing_roles(&cluster, of_dump, &facts, &request.guards)?;
+    let load = Load {
+        form: dumped.format,
+        section: dumped.section,
+        like: Some(dumped.database.clone()),
+        tablespace: None,
+        creates_public: of_dump.creates_public,
+        leave_out: leave_out(of_dump, &facts, &findings),
+        origin: format!("recovery point {}", snapshot.id.short()),
+    };
+    let mut archive = BlobReader::new(vault, &index, &node);
+    load_database(
+        &tools.map_err(failed)?,
         cluster.options(),
         &request.new_name,
-        archive,
-        &options,
+        LoadSource::Content(&mut archive),
+        &load,
     )
     .map_err(failed)?;
     let counts = count_rows(&cluster, &request.new_name).map_err(refused)?;
     compare(&request.new_name, &dumped.rows, &counts)?;
     Ok(DatabaseRestoreOutcome {
         point: PointSummary::of(&snapshot),
+        findings,
+        created_roles,
         tables: counts.len(),
         rows: counts.iter().map(|count| count.rows).sum(),
         bytes: dumped.bytes,
@@ -111,65 +152,97 @@ pub fn restore_database(
     })
 }
 
-/// What of a database a recovery point holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DatabaseSource {
-    /// A dump of it.
-    Dump,
-    /// No dump of it, but a base backup of its cluster.
-    BaseBackup,
-    /// Neither.
-    Nothing,
-}
-
-/// Says what of a database a point holds.
-///
-/// # Errors
-/// If there is no such point, or it has nothing of the service.
-pub fn database_source(
-    vault: &Vault,
-    point: &str,
-    service: &str,
-    database: &str,
-) -> Result<DatabaseSource, RecoveryError> {
-    let snapshot = find_point(vault, point, Some(service))?;
-    let (index, _) = vault.load_readable_index()?;
-    let manifest = Manifest::read(vault, &index, &snapshot)?;
-    let entry = manifest
-        .dataset(service)
-        .ok_or_else(|| RecoveryError::ServiceNotInPoint {
-            point: snapshot.id,
-            service: service.to_owned(),
-            known: manifest.services(),
-        })?;
-    let DatasetRecord::Postgres(record) = &entry.record;
-    let mut dumps = record.logical.iter().flat_map(|logical| &logical.databases);
-    Ok(match dumps.any(|dumped| dumped.database.name == database) {
-        true => DatabaseSource::Dump,
-        false if record.physical.is_some() => DatabaseSource::BaseBackup,
-        false => DatabaseSource::Nothing,
-    })
-}
-
-fn cluster(request: &DatabaseRestoreRequest<'_>) -> Result<PostgresCluster, RecoveryError> {
+/// The PostgreSQL cluster of a service.
+pub(crate) fn cluster_of(stack: &Stack, service: &str) -> Result<PostgresCluster, RecoveryError> {
     let unknown = || RecoveryError::UnknownService {
-        name: request.service.clone(),
-        known: names(request.stack),
+        name: service.to_owned(),
+        known: names(stack),
     };
-    let service = request
-        .stack
-        .service(&request.service)
-        .ok_or_else(unknown)?;
-    let settings = service.datasets.iter().find_map(|dataset| match dataset {
+    let found = stack.service(service).ok_or_else(unknown)?;
+    let settings = found.datasets.iter().find_map(|dataset| match dataset {
         stack::Dataset::Postgres(settings) => Some(settings),
         _ => None,
     });
     PostgresCluster::from_settings(settings.ok_or_else(unknown)?).map_err(|source| {
         RecoveryError::Settings {
-            service: request.service.clone(),
+            service: service.to_owned(),
             source: Box::new(source),
         }
     })
+}
+
+/// What a stored dump needs of a server. Archives say it at their beginning; of other forms all is
+/// read.
+fn outline(
+    vault: &Vault,
+    index: &Index,
+    node: &Node,
+    dumped: &DumpedDatabase,
+    path: &str,
+) -> Result<ForeignDump, RecoveryError> {
+    let content = BlobReader::new(vault, index, node);
+    let found = match dumped.format {
+        DumpForm::Custom => foreign::outline(content, path.as_ref()),
+        DumpForm::Directory => {
+            return Err(RecoveryError::NotInDump {
+                from: path.to_owned(),
+                what: "the files of a directory archive, which lie in several files".to_owned(),
+                instead: format!(
+                    "`rekindle restore --path {path} --to DIR`, then `rekindle restore --from DIR`"
+                ),
+            });
+        }
+        _ => foreign::inspect_content(content, path.as_ref()),
+    };
+    let found = found?;
+    if found.databases.is_empty() {
+        return Err(RecoveryError::NotInDump {
+            from: path.to_owned(),
+            what: "no databases".to_owned(),
+            instead: "`rekindle points show POINT` tells what is in it".to_owned(),
+        });
+    }
+    Ok(found)
+}
+
+/// Creates the roles of a dump that the server lacks, if that is wanted: without password, without
+/// LOGIN. Returns their names.
+pub(crate) fn create_missing_roles(
+    cluster: &PostgresCluster,
+    dump: &DatabaseDump,
+    server: &ServerFacts,
+    options: &GuardOptions,
+) -> Result<Vec<String>, RecoveryError> {
+    let creates = options.create_missing && !options.forces(Guard::MissingRole);
+    let missing = dump
+        .roles
+        .iter()
+        .filter(|role| creates && !server.roles.contains(*role));
+    let missing: Vec<String> = missing.cloned().collect();
+    create_roles(cluster, &missing)?;
+    Ok(missing)
+}
+
+/// Creates roles without password and without LOGIN.
+pub(crate) fn create_roles(
+    cluster: &PostgresCluster,
+    roles: &[String],
+) -> Result<(), RecoveryError> {
+    if roles.is_empty() {
+        return Ok(());
+    }
+    let failed = |source| RecoveryError::Server {
+        doing: "create the missing roles".to_owned(),
+        address: cluster.options().redacted(),
+        source: Box::new(source),
+    };
+    let mut client = Client::connect(cluster.options(), Mode::Sql).map_err(failed)?;
+    for role in roles {
+        let sql = format!("CREATE ROLE {} NOLOGIN", quote_identifier(role));
+        client.query(&sql).map_err(failed)?;
+        tracing::info!(%role, "role created");
+    }
+    Ok(())
 }
 
 fn find_dump<'a>(
@@ -224,12 +297,7 @@ fn count_rows(
     cluster: &PostgresCluster,
     database: &str,
 ) -> Result<Vec<TableCount>, rekindle_postgres::Error> {
-    let password = cluster.options().password();
-    let options = cluster.options().clone().with_database(database);
-    let options = match password {
-        Some(password) => options.with_password(password.as_str()),
-        None => options,
-    };
+    let options = cluster.options().within(database);
     dump::row_counts(&mut Client::connect(&options, Mode::Sql)?)
 }
 

@@ -1,10 +1,12 @@
 //! Why a recovery point was not made or not brought back.
 
-use crate::extract::ExtractError;
 use crate::guard::{self, GuardFinding};
 use crate::in_place::InPlaceError;
 use rekindle_datasets::{CaptureError, dump_hint, vault_hint};
-use rekindle_postgres::{self as pg, dump::DumpError};
+use rekindle_postgres::{
+    self as pg,
+    dump::{DumpError, foreign::ForeignError},
+};
 use rekindle_stack::SecretError;
 use rekindle_vault::{BackupError, Id, RestoreError, VaultError};
 
@@ -166,9 +168,35 @@ pub enum RecoveryError {
         /// Why.
         source: Box<crate::wal::stream::StreamError>,
     },
-    /// A table or database was not brought out of a physical backup.
+    /// A dump from elsewhere is not whole, or is none.
     #[error(transparent)]
-    Extract(Box<ExtractError>),
+    Foreign(#[from] ForeignError),
+    /// A dump from elsewhere does not hold what was asked for.
+    #[error("{from} has {what}")]
+    NotInDump {
+        /// The file.
+        from: String,
+        /// What is missing, and what there is.
+        what: String,
+        /// What to do instead.
+        instead: String,
+    },
+    /// A server did not do as asked.
+    #[error("{doing} on PostgreSQL at {address}")]
+    Server {
+        /// What was to be done.
+        doing: String,
+        /// Where, without secrets.
+        address: String,
+        /// Why not.
+        source: Box<pg::Error>,
+    },
+    /// There is nothing that an undo could bring back.
+    #[error("no database that was set aside for `{database}` is on the server")]
+    NothingSetAside {
+        /// The database.
+        database: String,
+    },
     /// The restored database does not hold what the dump's own snapshot held.
     #[error("database `{new_name}` was restored, and {differences}")]
     RowsDiffer {
@@ -177,12 +205,6 @@ pub enum RecoveryError {
         /// Where it differs.
         differences: String,
     },
-}
-
-impl From<ExtractError> for RecoveryError {
-    fn from(error: ExtractError) -> Self {
-        Self::Extract(Box::new(error))
-    }
 }
 
 impl From<InPlaceError> for RecoveryError {
@@ -232,13 +254,20 @@ impl RecoveryError {
                  `rekindle vault check --read-data` looks for more damage"
                     .to_owned(),
             ),
+            Self::Foreign(error) => error.hint(),
+            Self::NotInDump { instead, .. } => Some(instead.clone()),
+            Self::Server { source, .. } => server_hint(source),
+            Self::NothingSetAside { .. } => Some(
+                "`restore --from … --swap` sets the live database aside under a name with \
+                 `_before_` and the time"
+                    .to_owned(),
+            ),
             Self::Refused { findings, .. } => refused_hint(findings),
             Self::InPlace(error) => error.hint(),
             Self::NotStreaming { .. } => {
                 Some("`wal: stream` at a postgres dataset turns it on".to_owned())
             }
             Self::WalStream { source, .. } => source.hint(),
-            Self::Extract(error) => error.hint(),
             _ => None,
         }
     }
@@ -262,6 +291,25 @@ impl RecoveryError {
     }
 }
 
+fn server_hint(error: &pg::Error) -> Option<String> {
+    let refusal = error.server_error();
+    if refusal.is_some_and(|refusal| refusal.sqlstate == "55006") {
+        return Some(
+            "a session did not end, or a prepared transaction waits (`SELECT * FROM \
+             pg_prepared_xacts`); nothing was changed"
+                .to_owned(),
+        );
+    }
+    match error.root() {
+        pg::Error::NotPermitted { .. } => Some(
+            "the role must own both databases and have CREATEDB, or be superuser; nothing was \
+             changed"
+                .to_owned(),
+        ),
+        _ => error.hint().map(str::to_owned),
+    }
+}
+
 fn refusals(findings: &[GuardFinding]) -> String {
     let refusals = findings.iter().filter(|finding| guard::is_refusal(finding));
     refusals
@@ -270,24 +318,21 @@ fn refusals(findings: &[GuardFinding]) -> String {
         .join("; ")
 }
 
-/// What to do about the first of them, and how to go on all the same.
+/// How to go on all the same, where that can be.
 fn refused_hint(findings: &[GuardFinding]) -> Option<String> {
-    let refusals: Vec<_> = findings
-        .iter()
-        .filter(|finding| guard::is_refusal(finding))
-        .collect();
-    let forceable = refusals
-        .iter()
-        .filter(|finding| finding.guard.can_be_forced());
-    let force: Vec<_> = forceable
+    let refusals = || findings.iter().filter(|finding| guard::is_refusal(finding));
+    let mut force: Vec<_> = refusals()
+        .filter(|finding| finding.guard.can_be_forced())
         .map(|finding| format!("--force {}", finding.guard))
         .collect();
-    let advice = &refusals.first()?.advice;
-    Some(if force.len() < refusals.len() {
-        advice.clone()
-    } else {
-        format!("{advice} (`{}` goes on at your own risk)", force.join(" "))
-    })
+    force.dedup();
+    if let Some(fixed) = refusals().find(|finding| !finding.guard.can_be_forced()) {
+        return Some(fixed.advice.clone());
+    }
+    Some(format!(
+        "nothing was touched; `{}` goes on at your own risk",
+        force.join(" ")
+    ))
 }
 
 /// What a server's refusal means here is not what it means to a backup.

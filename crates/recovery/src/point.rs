@@ -6,6 +6,10 @@ use serde::Serialize;
 
 use crate::{RecoveryError, manifest::Manifest};
 
+/// The tag of points that are made of dumps from elsewhere. They never count as the newest state of
+/// a service: how old their data is, nobody knows.
+pub(crate) const IMPORTED: &str = "imported";
+
 /// How far it is proven that a point can be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -44,6 +48,12 @@ pub struct PointSummary {
 }
 
 impl PointSummary {
+    /// Whether it is made of dumps from elsewhere.
+    #[must_use]
+    pub fn is_imported(&self) -> bool {
+        self.tags.iter().any(|tag| tag == IMPORTED)
+    }
+
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
         let stored = &snapshot.stored;
         let summary = stored.summary.clone().unwrap_or_default();

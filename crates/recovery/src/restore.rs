@@ -16,7 +16,7 @@ use rekindle_vault::{
 };
 use serde::Serialize;
 
-use crate::{PointSummary, RecoveryError, manifest::Manifest};
+use crate::{PointSummary, RecoveryError, manifest::Manifest, point::IMPORTED};
 
 /// What to restore, and where to.
 pub struct RestoreRequest {
@@ -236,8 +236,11 @@ pub(crate) fn find_point(
                 .iter()
                 .any(|path| path.starts_with(&prefix))
         };
-        if let Some(found) = snapshots.into_iter().rev().find(has) {
-            return Ok(found);
+        let of_service: Vec<_> = snapshots.into_iter().rev().filter(has).collect();
+        let is_own = |snapshot: &&Snapshot| !snapshot.stored.tags.iter().any(|tag| tag == IMPORTED);
+        let newest = of_service.iter().find(is_own).or(of_service.first());
+        if let Some(found) = newest {
+            return Ok(found.clone());
         }
     }
     Ok(vault.find_snapshot(wanted)?)

@@ -227,7 +227,9 @@ fn service_status(
         .iter()
         .map(|d| format!("{}/{}", service.name, d.kind()))
         .collect();
-    let has_all = |point: &&PointSummary| kinds.iter().all(|kind| point.datasets.contains(kind));
+    let has_all = |point: &&PointSummary| {
+        !point.is_imported() && kinds.iter().all(|kind| point.datasets.contains(kind))
+    };
     let newest_point = if kinds.is_empty() {
         None
     } else {

@@ -320,6 +320,7 @@ fn dumps_come_back_under_a_new_name_and_single_files_come_out() {
             service: "db".to_owned(),
             database: database.clone(),
             new_name: new_name.to_owned(),
+            guards: rekindle_recovery::guard::GuardOptions::default(),
         };
         restore_database(&setting.vault, &request(&new_name)).unwrap();
         let again = restore_database(&setting.vault, &request(&new_name)).unwrap_err();

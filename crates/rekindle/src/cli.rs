@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    backup::BackupArgs, completion::CompletionArgs, config::ConfigCommand, init::InitArgs,
-    points::PointsArgs, restore::RestoreArgs, retention::RetentionCommand, vault::VaultCommand,
-    wal::WalCommand,
+    backup::BackupArgs, completion::CompletionArgs, config::ConfigCommand, import::ImportArgs,
+    init::InitArgs, points::PointsArgs, restore::RestoreArgs, retention::RetentionCommand,
+    vault::VaultCommand, wal::WalCommand,
 };
 
 const AFTER_HELP: &str = "\
@@ -99,6 +99,8 @@ pub enum Command {
     Backup(BackupArgs),
     /// List recovery points, show one, compare two
     Points(PointsArgs),
+    /// Make a recovery point of dumps that lie anywhere
+    Import(ImportArgs),
     /// Bring data of a recovery point back to a directory, or one database to its server
     Restore(RestoreArgs),
     /// Look after the WAL archive, with which any moment can be restored

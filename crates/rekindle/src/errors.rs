@@ -10,6 +10,7 @@ use std::{
 
 use rekindle_recovery::{
     RecoveryError,
+    guard::GuardFinding,
     wal::{get::GetError, push::PushError},
 };
 use rekindle_stack::{ConfigErrors, ConfigNotFound, SecretError};
@@ -214,6 +215,9 @@ pub fn report(error: &CliError, global: &GlobalArgs) -> Exit {
         if let CliError::Config(errors) = error {
             value["problems"] = output::problems_json(errors.problems());
         }
+        if let CliError::Recovery(RecoveryError::Refused { findings, .. }) = error {
+            value["findings"] = json!(findings);
+        }
         output::to_stderr(value);
     } else {
         let label = output::paint(global, Paint::Red, "error:");
@@ -221,6 +225,10 @@ pub fn report(error: &CliError, global: &GlobalArgs) -> Exit {
             CliError::Config(ConfigErrors::Invalid(problems)) => problems
                 .iter()
                 .for_each(|problem| output::to_stderr(format_args!("{label} {problem}\n"))),
+            CliError::Recovery(RecoveryError::Refused { what, findings }) => {
+                output::to_stderr(format_args!("{label} {what} was not begun"));
+                report_findings(findings);
+            }
             _ => output::to_stderr(format_args!("{label} {}", chain.join(": "))),
         }
         if let Some(hint) = hint {
@@ -229,6 +237,12 @@ pub fn report(error: &CliError, global: &GlobalArgs) -> Exit {
         }
     }
     error.exit()
+}
+
+fn report_findings(findings: &[GuardFinding]) {
+    for finding in findings.iter().filter(|finding| !finding.forced) {
+        output::to_stderr(format_args!("  {finding}\n    {}", finding.advice));
+    }
 }
 
 /// Tells what clap found, or prints the help that was asked for.

@@ -16,6 +16,7 @@ Commands:
   status      Say whether everything can be brought back, and to when
   backup      Make a recovery point of all services, or of those named
   points      List recovery points, show one, compare two
+  import      Make a recovery point of dumps that lie anywhere
   restore     Bring data of a recovery point back to a directory, or one database to its server
   wal         Look after the WAL archive, with which any moment can be restored
   retention   Show what need not be kept any longer, and remove it
@@ -151,7 +152,7 @@ fn arguments_that_exclude_each_other_are_refused() {
         &["restore", "--to", "x", "--database", "d", "--as", "e"],
         &["restore", "--database", "d"],
         &["restore", "--to", "x", "--as", "e"],
-        &["restore", "--table", "t"],
+        &["restore", "--database", "d", "--as", "e", "--dry-run"],
         &["restore", "--to", "x", "--owner", "nobody-has-this-name"],
         &["points", "-q", "-v"],
     ];

@@ -4,7 +4,10 @@ use std::{fmt::Write, io::Read};
 
 use rekindle_postgres::{
     self as pg, Client, ConnectOptions, Mode,
-    dump::{DatabaseInfo, Dump, DumpError, GlobalsOptions, Selection, Snapshot, Tools, databases},
+    dump::{
+        DatabaseInfo, Dump, DumpError, GlobalsOptions, Selection, Snapshot, Tools, databases,
+        foreign::DumpForm,
+    },
 };
 use rekindle_vault::{Backup, Chunking, TreePath};
 
@@ -76,6 +79,8 @@ fn dump_database(
         file,
         bytes,
         rows,
+        format: DumpForm::Custom,
+        section: 0,
     })
 }
 

@@ -1,5 +1,6 @@
 //! PostgreSQL clusters: physically as a PGDATA that starts, logically as dumps.
 
+mod import;
 mod in_place;
 mod logical;
 mod record;
@@ -16,6 +17,7 @@ use rekindle_postgres::{
 use rekindle_stack as stack;
 use rekindle_vault::{Backup, Node, NodeKind, TreePath};
 
+pub use import::{DumpToStore, ImportedDump, imported_database, store_dump};
 pub use logical::dump_file_name;
 pub use record::{DumpedDatabase, LogicalRecord, PhysicalMethod, PhysicalRecord, PostgresRecord};
 
@@ -277,6 +279,7 @@ impl Dataset for PostgresCluster {
             identity,
             physical,
             logical,
+            imported: Vec::new(),
         };
         Ok(Captured {
             record: DatasetRecord::Postgres(record),

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use rekindle_postgres::{
     Lsn, ServerIdentity, Timeline,
-    dump::{DatabaseInfo, TableCount},
+    dump::{DatabaseInfo, TableCount, foreign::DumpForm},
     wire::{ChecksumFailure, Tablespace},
 };
 use serde::{Deserialize, Serialize};
 
-use super::Base;
+use super::{Base, ImportedDump};
 
 /// A captured cluster. Fields are added, never renamed or reused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,6 +21,10 @@ pub struct PostgresRecord {
     /// The dumps under `dump/`.
     #[serde(default)]
     pub logical: Option<LogicalRecord>,
+    /// Where the dumps came from, if they were imported. Then `identity` is made up from what the
+    /// dumps say, and its system identifier is 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<ImportedDump>,
 }
 
 /// How a base backup was read.
@@ -104,6 +108,25 @@ pub struct DumpedDatabase {
     pub file: String,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Rows of each table, counted in the snapshot that the dump is of.
+    /// Rows of each table, counted in the snapshot that the dump is of; for an imported dump,
+    /// counted in it.
     pub rows: Vec<TableCount>,
+    /// How it is written: a custom archive, unless it was imported.
+    #[serde(default = "custom", skip_serializing_if = "is_custom")]
+    pub format: DumpForm,
+    /// Which database of the file it is, from 0. Only SQL text of a cluster has several.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub section: usize,
+}
+
+const fn custom() -> DumpForm {
+    DumpForm::Custom
+}
+
+fn is_custom(format: &DumpForm) -> bool {
+    *format == DumpForm::Custom
+}
+
+fn is_first(section: &usize) -> bool {
+    *section == 0
 }

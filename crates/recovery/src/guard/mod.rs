@@ -55,6 +55,8 @@ pub enum Guard {
     ClientTooOld,
     /// Something of that name exists.
     TargetExists,
+    /// What is to be swapped out does not exist.
+    TargetMissing,
     /// A dump holds commands of psql's, which run programs and read files here.
     MetaCommands,
     /// A dump holds statements that read or write files of the server, or run programs there.
@@ -63,7 +65,7 @@ pub enum Guard {
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ServerMajor,
         Self::SystemIdentifier,
         Self::MissingRole,
@@ -79,6 +81,7 @@ impl Guard {
         Self::RowSecurity,
         Self::ClientTooOld,
         Self::TargetExists,
+        Self::TargetMissing,
         Self::MetaCommands,
         Self::ReachingStatements,
     ];
@@ -102,6 +105,7 @@ impl Guard {
             Self::RowSecurity => "row-security",
             Self::ClientTooOld => "client-too-old",
             Self::TargetExists => "target-exists",
+            Self::TargetMissing => "target-missing",
             Self::MetaCommands => "meta-commands",
             Self::ReachingStatements => "reaching-statements",
         }
@@ -110,7 +114,7 @@ impl Guard {
     /// Whether a person may override it. Nothing is ever replaced by a restore.
     #[must_use]
     pub const fn can_be_forced(self) -> bool {
-        !matches!(self, Self::TargetExists)
+        !matches!(self, Self::TargetExists | Self::TargetMissing)
     }
 }
 

@@ -4,6 +4,9 @@ pub mod backup;
 pub mod completion;
 pub mod config;
 mod doctor;
+mod dumps;
+pub mod guards;
+pub mod import;
 pub mod init;
 pub mod points;
 pub mod restore;
@@ -31,6 +34,7 @@ pub fn run(app: &App, command: &Command, out: &mut dyn Write) -> Result<Exit, Cl
         Command::Doctor => doctor::run(app, out),
         Command::Status => status::run(app, out),
         Command::Backup(args) => backup::run(app, args, out),
+        Command::Import(args) => import::run(app, args, out),
         Command::Points(args) => points::run(app, args, out),
         Command::Restore(args) => restore::run(app, args, out),
         Command::Wal(command) => wal::run(app, command, out),

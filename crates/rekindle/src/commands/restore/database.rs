@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{RestoreArgs, point_line};
 use crate::{
     app::App,
+    commands::guards,
     commands::services,
     errors::{CliError, Exit},
     output::{count, duration, write_json},
@@ -25,12 +26,6 @@ pub(super) fn run(
     new_name: &str,
     out: &mut dyn Write,
 ) -> Result<Exit, CliError> {
-    if args.dry_run {
-        return Err(CliError::wrong_use(
-            "a database that the point has a dump of is restored at once",
-            "leave out `--dry-run`: nothing that exists is touched, and a name that is taken is refused",
-        ));
-    }
     let stack = app.stack()?;
     let request = DatabaseRestoreRequest {
         stack: &stack,
@@ -38,6 +33,7 @@ pub(super) fn run(
         service: services::the_postgres(&stack, args.service.as_deref())?,
         database: database.to_owned(),
         new_name: new_name.to_owned(),
+        guards: args.guards.options(),
     };
     let vault = rekindle_recovery::open_vault(&stack.vault)?;
     let half = format!("interrupted: database `{new_name}` may be there and half filled; drop it");
@@ -53,6 +49,8 @@ pub(super) fn run(
             "rows": outcome.rows,
             "bytes": outcome.bytes,
             "took_seconds": outcome.took.as_secs_f64(),
+            "created_roles": outcome.created_roles,
+            "findings": outcome.findings,
         });
         write_json(out, &value)?;
     } else {
@@ -65,6 +63,13 @@ pub(super) fn run(
             out,
             "  counted   {tables}, {rows}, as many as when it was backed up"
         )?;
+        for role in &outcome.created_roles {
+            writeln!(
+                out,
+                "  role      {role}, without password and without LOGIN"
+            )?;
+        }
+        guards::tell(app, &outcome.findings);
         app.next(&outcome.next);
     }
     Ok(Exit::Done)

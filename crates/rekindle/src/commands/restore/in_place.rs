@@ -36,8 +36,9 @@ pub struct InPlaceArgs {
     /// Put the restored PostgreSQL in the place of the live one, which is set aside
     #[arg(long, conflicts_with_all = ["to", "path", "owner", "database"])]
     in_place: bool,
-    /// Take a restore in place back: the old directory returns, the restored one is set aside
-    #[arg(long, conflicts_with_all = ["in_place", "to", "path", "owner", "database", "dry_run"])]
+    /// Take a restore in place back: the old directory returns, the restored one is set aside. With
+    /// `--database`, take back the last `--swap` of that database
+    #[arg(long, conflicts_with_all = ["in_place", "to", "path", "owner", "from", "new_name", "dry_run"])]
     undo: bool,
     /// Remove what restores in place have set aside, for good
     #[arg(long, conflicts_with_all = ["in_place", "undo", "to", "path", "owner", "database"])]
@@ -56,6 +57,11 @@ pub(super) enum Asked {
 }
 
 impl InPlaceArgs {
+    /// Whether something is to be taken back.
+    pub(super) fn is_undo(&self) -> bool {
+        self.undo
+    }
+
     /// What is asked for, if it is any of these.
     pub(super) fn asked(&self) -> Option<Asked> {
         match (self.in_place, self.undo, self.discard) {
@@ -156,8 +162,7 @@ fn reporter(app: &App, progress: &Arc<Progress>, watcher: &Arc<Mutex<Option<Watc
                 }
             }
             Event::Ended(Stage::Building) => drop(shown.take()),
-            Event::Recovers(doing) if !is_quiet => crate::output::to_stderr(doing),
-            Event::Ended(_) | Event::Recovers(_) => {}
+            Event::Ended(_) => {}
         }
     })
 }
