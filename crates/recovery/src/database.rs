@@ -152,6 +152,46 @@ pub fn restore_database(
     })
 }
 
+/// What of a database a recovery point holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseSource {
+    /// A dump of it.
+    Dump,
+    /// No dump of it, but a base backup of its cluster.
+    BaseBackup,
+    /// Neither.
+    Nothing,
+}
+
+/// Says what of a database a point holds.
+///
+/// # Errors
+/// If there is no such point, or it has nothing of the service.
+pub fn database_source(
+    vault: &Vault,
+    point: &str,
+    service: &str,
+    database: &str,
+) -> Result<DatabaseSource, RecoveryError> {
+    let snapshot = find_point(vault, point, Some(service))?;
+    let (index, _) = vault.load_readable_index()?;
+    let manifest = Manifest::read(vault, &index, &snapshot)?;
+    let entry = manifest
+        .dataset(service)
+        .ok_or_else(|| RecoveryError::ServiceNotInPoint {
+            point: snapshot.id,
+            service: service.to_owned(),
+            known: manifest.services(),
+        })?;
+    let DatasetRecord::Postgres(record) = &entry.record;
+    let mut dumps = record.logical.iter().flat_map(|logical| &logical.databases);
+    Ok(match dumps.any(|dumped| dumped.database.name == database) {
+        true => DatabaseSource::Dump,
+        false if record.physical.is_some() => DatabaseSource::BaseBackup,
+        false => DatabaseSource::Nothing,
+    })
+}
+
 /// The PostgreSQL cluster of a service.
 pub(crate) fn cluster_of(stack: &Stack, service: &str) -> Result<PostgresCluster, RecoveryError> {
     let unknown = || RecoveryError::UnknownService {

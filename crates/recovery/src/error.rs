@@ -1,5 +1,6 @@
 //! Why a recovery point was not made or not brought back.
 
+use crate::extract::ExtractError;
 use crate::guard::{self, GuardFinding};
 use crate::in_place::InPlaceError;
 use rekindle_datasets::{CaptureError, dump_hint, vault_hint};
@@ -168,6 +169,9 @@ pub enum RecoveryError {
         /// Why.
         source: Box<crate::wal::stream::StreamError>,
     },
+    /// A table or database was not brought out of a physical backup.
+    #[error(transparent)]
+    Extract(Box<ExtractError>),
     /// A dump from elsewhere is not whole, or is none.
     #[error(transparent)]
     Foreign(#[from] ForeignError),
@@ -205,6 +209,12 @@ pub enum RecoveryError {
         /// Where it differs.
         differences: String,
     },
+}
+
+impl From<ExtractError> for RecoveryError {
+    fn from(error: ExtractError) -> Self {
+        Self::Extract(Box::new(error))
+    }
 }
 
 impl From<InPlaceError> for RecoveryError {
@@ -268,6 +278,7 @@ impl RecoveryError {
                 Some("`wal: stream` at a postgres dataset turns it on".to_owned())
             }
             Self::WalStream { source, .. } => source.hint(),
+            Self::Extract(error) => error.hint(),
             _ => None,
         }
     }

@@ -10,6 +10,7 @@ mod backup;
 mod database;
 mod doctor;
 mod error;
+pub mod extract;
 pub mod foreign;
 pub mod guard;
 pub mod in_place;
@@ -21,7 +22,10 @@ mod vault;
 pub mod wal;
 
 pub use backup::{BackupOutcome, BackupRequest, PlannedDataset, backup, plan_backup};
-pub use database::{DatabaseRestoreOutcome, DatabaseRestoreRequest, restore_database};
+pub use database::{
+    DatabaseRestoreOutcome, DatabaseRestoreRequest, DatabaseSource, database_source,
+    restore_database,
+};
 pub use doctor::{Finding, FindingLevel, doctor};
 pub use error::RecoveryError;
 pub use manifest::{DatasetEntry, Manifest};

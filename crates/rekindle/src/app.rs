@@ -20,6 +20,7 @@ use crate::{
     logging,
     output::{self, Out},
     progress::Reporting,
+    signals,
 };
 
 /// Parses, runs, reports; returns the program's exit code.
@@ -44,6 +45,7 @@ fn run(arguments: &[OsString]) -> Exit {
     let app = App { global: cli.global };
     let mut out = Out::stdout();
     let outcome = commands::run(&app, &cli.command, &mut out);
+    signals::give_way();
     outcome.unwrap_or_else(|error| errors::report(&error, &app.global))
 }
 

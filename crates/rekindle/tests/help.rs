@@ -152,7 +152,7 @@ fn arguments_that_exclude_each_other_are_refused() {
         &["restore", "--to", "x", "--database", "d", "--as", "e"],
         &["restore", "--database", "d"],
         &["restore", "--to", "x", "--as", "e"],
-        &["restore", "--database", "d", "--as", "e", "--dry-run"],
+        &["restore", "--table", "t"],
         &["restore", "--to", "x", "--owner", "nobody-has-this-name"],
         &["points", "-q", "-v"],
     ];

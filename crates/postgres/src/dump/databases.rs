@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Client, Mode, quote_identifier};
+use crate::client::{Client, Mode, quote_identifier, quote_literal};
 use crate::error::{Doing, Error, ServerError};
 use crate::options::ConnectOptions;
 
@@ -152,11 +152,24 @@ pub struct TableCount {
 /// # Errors
 /// If the role may not read one of them.
 pub fn row_counts(client: &mut Client) -> Result<Vec<TableCount>, Error> {
-    let rows = client.query(
+    let outside = "n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'";
+    count_where(client, outside)
+}
+
+/// Counts the rows of every table in one schema, by name. Reads all of them.
+///
+/// # Errors
+/// If the role may not read one of them.
+pub fn row_counts_in(client: &mut Client, schema: &str) -> Result<Vec<TableCount>, Error> {
+    count_where(client, &format!("n.nspname = {}", quote_literal(schema)))
+}
+
+fn count_where(client: &mut Client, condition: &str) -> Result<Vec<TableCount>, Error> {
+    let rows = client.query(&format!(
         "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.relispopulated \
-           AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%' ORDER BY 1, 2",
-    )?;
+           AND {condition} ORDER BY 1, 2"
+    ))?;
     let mut counts = Vec::with_capacity(rows.len());
     for row in rows.iter() {
         let (schema, table): (String, String) = (row.get("nspname")?, row.get("relname")?);

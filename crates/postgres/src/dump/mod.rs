@@ -18,10 +18,12 @@ use std::io;
 use std::path::PathBuf;
 
 pub use created::{UnfinishedDatabase, unfinished_databases};
-pub use databases::{DatabaseInfo, Selection, Snapshot, TableCount, databases, row_counts};
+pub use databases::{
+    DatabaseInfo, Selection, Snapshot, TableCount, databases, row_counts, row_counts_in,
+};
 pub use load::{LeaveOut, Load, LoadSource, load_database, row_differences};
-pub use restore::{RestoreOptions, restore_database};
-pub use stream::{Dump, GlobalsOptions};
+pub use restore::{RestoreOptions, restore_database, restore_into};
+pub use stream::{Dump, GlobalsOptions, WholeDump};
 pub use swap::{Swapped, swap_databases};
 pub use tools::Tools;
 

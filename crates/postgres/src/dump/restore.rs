@@ -19,6 +19,9 @@ pub struct RestoreOptions {
     pub no_owner: bool,
     /// Whether to leave out GRANT and REVOKE.
     pub no_privileges: bool,
+    /// Whether all of it is one transaction, so that there is all of it or nothing. Not for large
+    /// objects by the thousand, each of which takes a lock.
+    pub single_transaction: bool,
 }
 
 /// Makes the database `new_name` and fills it from `archive`, one of `pg_dump -Fc`.
@@ -39,6 +42,21 @@ pub fn restore_database(
     let created = CreatedDatabase::create(admin, new_name, restore.like.as_ref(), None)?;
     fill(tools, admin, new_name, &mut archive, restore)?;
     created.keep(&format!("an archive, as {new_name}"))
+}
+
+/// Fills the database that `options` name from `archive`, one of `pg_dump -Fc`, beside what is in it.
+/// In one transaction nothing of it stays on a failure.
+///
+/// # Errors
+/// [`DumpError::ToolFailed`] with what `pg_restore` said, [`DumpError::ReadArchive`] if `archive`
+/// fails.
+pub fn restore_into(
+    tools: &Tools,
+    options: &ConnectOptions,
+    mut archive: impl Read,
+    restore: &RestoreOptions,
+) -> Result<(), DumpError> {
+    fill(tools, options, &options.database, &mut archive, restore)
 }
 
 fn fill(
@@ -62,16 +80,25 @@ fn fill(
         if restore.no_privileges {
             command.arg("--no-privileges");
         }
+        if restore.single_transaction {
+            command.arg("--single-transaction");
+        }
         command.stdin(Stdio::piped());
     })?;
-    let fed = match running.child().stdin.take() {
-        Some(stdin) => feed(archive, stdin),
-        None => Err(Side::Tool),
-    };
+    let mut stdin = running.child().stdin.take();
+    let fed = stdin
+        .as_mut()
+        .map_or(Err(Side::Tool), |stdin| feed(archive, stdin));
     match fed {
-        Ok(()) | Err(Side::Tool) => running.finish(),
-        // Dropping it ends the tool: it must not take the end of its input for the archive's.
-        Err(Side::Archive(source)) => Err(DumpError::ReadArchive { source }),
+        Ok(()) | Err(Side::Tool) => {
+            drop(stdin);
+            running.finish()
+        }
+        Err(Side::Archive(source)) => {
+            // The tool ends before its input does: it must not take that for the archive's end.
+            drop(running);
+            Err(DumpError::ReadArchive { source })
+        }
     }
 }
 

@@ -103,6 +103,38 @@ impl Dump {
         Self::start(tools, "pg_dump", &options, arguments, Format::Archive, what)
     }
 
+    /// Dumps what lies in `schema` of the database that `options` name, without rights, tablespaces
+    /// and publications: what is needed to have the same things once more elsewhere.
+    ///
+    /// # Errors
+    /// [`DumpError::Start`]; what goes wrong later is told by [`Self::finish`].
+    pub fn schema(
+        tools: &Tools,
+        options: &ConnectOptions,
+        schema: &str,
+    ) -> Result<Self, DumpError> {
+        let mut arguments = ["--format=custom", "--compress=0", "--quote-all-identifiers"].to_vec();
+        arguments.extend([
+            "--no-privileges",
+            "--no-tablespaces",
+            "--no-security-labels",
+        ]);
+        arguments.extend(["--no-publications", "--no-subscriptions"]);
+        // A transaction that was prepared before the dumped moment may hold a lock for ever.
+        arguments.push("--lock-wait-timeout=60s");
+        let mut arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        // In quotes it is a name and no pattern. Source: PostgreSQL manual, psql, "Patterns".
+        arguments.push(format!("--schema=\"{}\"", schema.replace('"', "\"\"")));
+        let what = format!("the dump of schema `{schema}`");
+        Self::start(tools, "pg_dump", options, arguments, Format::Archive, what)
+    }
+
+    /// Reads it as a stream that ends only if the dump is whole, and fails otherwise, so that
+    /// whoever reads it cannot take a part for all of it.
+    pub fn whole(self) -> WholeDump {
+        WholeDump { dump: Some(self) }
+    }
+
     fn start(
         tools: &Tools,
         tool: &'static str,
@@ -185,6 +217,27 @@ impl Read for Dump {
         self.has_ended |= count == 0 && !buffer.is_empty();
         self.bytes += count as u64;
         self.look_at(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// A dump whose end was looked at before it is told; see [`Dump::whole`].
+pub struct WholeDump {
+    dump: Option<Dump>,
+}
+
+impl Read for WholeDump {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(dump) = &mut self.dump else {
+            return Ok(0);
+        };
+        let count = dump.read(buffer)?;
+        if count == 0
+            && !buffer.is_empty()
+            && let Some(dump) = self.dump.take()
+        {
+            dump.finish().map_err(io::Error::other)?;
+        }
         Ok(count)
     }
 }

@@ -8,10 +8,12 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::activity::Activity;
 use super::supervised::log_tail;
-use super::{ControlError, Owner, Postmaster, Process, Programs, StartOptions, processes_on};
+use super::{
+    ControlError, Owner, Postmaster, Process, Programs, Report, StartOptions, processes_on,
+};
 use crate::client::{Client, Mode};
-use crate::control_file::ControlFile;
 use crate::error::Error;
 use crate::options::ConnectOptions;
 use crate::restored::major_of_directory;
@@ -134,7 +136,8 @@ impl LiveServer {
     }
 
     /// Waits until a server that was started has ended recovery and answers at `connection`. It may
-    /// take as long as it needs, but not do nothing for longer than `patience`.
+    /// take as long as it needs, but not do nothing for longer than `patience`. `report` is told what
+    /// recovery does.
     ///
     /// # Errors
     /// [`ControlError::Ended`] or [`ControlError::Stuck`] with the end of its log.
@@ -143,8 +146,9 @@ impl LiveServer {
         connection: &ConnectOptions,
         log: &Path,
         patience: Duration,
+        report: Option<Report>,
     ) -> Result<StartedServer, ControlError> {
-        let mut watch = Watch::new();
+        let mut watch = Watch::new(report);
         loop {
             // Looked at before it is asked, so that what is ready has had its chance to answer.
             let is_ready = Postmaster::read(&self.pgdata)?.is_some_and(|found| found.is_ready);
@@ -307,43 +311,30 @@ fn refuses_us(error: &Error) -> bool {
 
 /// For how long a server has been gone, idle, or ready.
 struct Watch {
-    seen: Option<(u64, Vec<u8>, Vec<Process>)>,
-    changed: Instant,
+    activity: Activity,
     had_process: Instant,
     ready_since: Option<Instant>,
 }
 
 impl Watch {
-    fn new() -> Self {
+    fn new(report: Option<Report>) -> Self {
         Self {
-            seen: None,
-            changed: Instant::now(),
+            activity: Activity::new(report),
             had_process: Instant::now(),
             ready_since: None,
         }
     }
 
     fn look(&mut self, pgdata: &Path, log: &Path, is_ready: bool) {
-        let (now, processes) = (Instant::now(), processes_on(pgdata));
-        if !processes.is_empty() {
-            self.had_process = now;
-        }
-        if !is_ready {
-            self.ready_since = None;
-        } else if self.ready_since.is_none() {
-            self.ready_since = Some(now);
-        }
         let log_bytes = fs::metadata(log).map_or(0, |metadata| metadata.len());
-        let control = ControlFile::read(pgdata).map_or_else(|_| Vec::new(), |file| file.bytes);
-        let seen = Some((log_bytes, control, processes));
-        if seen != self.seen {
-            self.seen = seen;
-            self.changed = now;
+        if self.activity.look(pgdata, log_bytes) {
+            self.had_process = Instant::now();
         }
+        self.ready_since = is_ready.then(|| self.ready_since.unwrap_or_else(Instant::now));
     }
 
     fn idle_for(&self) -> Duration {
-        self.changed.elapsed()
+        self.activity.idle_for()
     }
 
     fn gone_for(&self) -> Duration {

@@ -6,6 +6,7 @@
 //!
 //! Absent on purpose: anything that changes what is in a data directory.
 
+mod activity;
 mod error;
 mod live;
 mod owner;
@@ -22,4 +23,8 @@ pub use owner::Owner;
 pub use postmaster::{Postmaster, StartOptions};
 pub use processes::{Process, processes_on};
 pub use programs::Programs;
-pub use scratch::{Report, Scratch, ScratchOptions, stop_all_scratch};
+pub use scratch::{Scratch, ScratchOptions, stop_all_scratch};
+
+/// Told in a few words what a server's recovery is doing, as in `recovering
+/// 000000010000000000000003`.
+pub type Report = std::sync::Arc<dyn Fn(&str) + Send + Sync>;

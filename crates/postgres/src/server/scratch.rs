@@ -4,15 +4,17 @@ use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::activity::Activity;
 use super::settings::{self, HBA, Minimums};
 use super::supervised::Supervised;
-use super::{ControlError, Owner, Process, Programs, processes_on};
+use super::{ControlError, Owner, Programs, Report, processes_on};
 use crate::client::{Client, Mode};
 use crate::control_file::ControlFile;
 use crate::error::Error;
@@ -29,8 +31,8 @@ const MAX_ATTEMPTS: usize = 32;
 /// All private servers of this process, for whoever ends it without unwinding.
 static RUNNING: Mutex<Vec<Weak<Mutex<Supervised>>>> = Mutex::new(Vec::new());
 
-/// Told in a few words what a server is doing.
-pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
+/// Whether [`stop_all_scratch`] was called: what another thread starts after that is stopped too.
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
 
 /// How a private server is started.
 #[derive(Clone)]
@@ -161,6 +163,7 @@ impl Scratch {
 /// Stops all private servers of this process and removes their sockets; for a handler of signals
 /// that ends the process without unwinding.
 pub fn stop_all_scratch() {
+    IS_ENDING.store(true, Ordering::SeqCst);
     let running: Vec<_> = RUNNING
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -182,6 +185,12 @@ fn register(running: &Arc<Mutex<Supervised>>) {
     let mut all = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     all.retain(|weak| weak.strong_count() > 0);
     all.push(Arc::downgrade(running));
+    drop(all);
+    if IS_ENDING.load(Ordering::SeqCst) {
+        let mut server = lock(running);
+        server.stop_now();
+        server.remove_home();
+    }
 }
 
 /// What is known before the server runs.
@@ -277,7 +286,7 @@ impl Starting<'_> {
         running: &Mutex<Supervised>,
         socket: &Path,
     ) -> Result<ConnectOptions, ControlError> {
-        let mut progress = Progress::new();
+        let mut activity = Activity::new(self.options.report.clone());
         let mut last_look = Instant::now();
         loop {
             if let Some(options) = self.try_to_connect(socket)? {
@@ -293,11 +302,11 @@ impl Starting<'_> {
             }
             if last_look.elapsed() >= LOOK_FOR_PROGRESS {
                 last_look = Instant::now();
-                let idle = progress.idle(self.pgdata, server.log_bytes(), self.options);
-                if idle > self.options.patience {
+                activity.look(self.pgdata, server.log_bytes());
+                if activity.idle_for() > self.options.patience {
                     return Err(ControlError::Stuck {
                         path: self.pgdata.to_owned(),
-                        waited: idle,
+                        waited: activity.idle_for(),
                         log: server.log_tail(),
                     });
                 }
@@ -370,48 +379,4 @@ fn create(path: &Path, content: &str) -> std::io::Result<()> {
         .mode(0o600)
         .open(path)?;
     file.write_all(content.as_bytes())
-}
-
-/// Whether anything happens on a directory: log, control file, what the processes say they do, and
-/// the processor time they use.
-struct Progress {
-    seen: Option<(u64, Vec<u8>, Vec<Process>)>,
-    since: Instant,
-    told: String,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            seen: None,
-            since: Instant::now(),
-            told: String::new(),
-        }
-    }
-
-    /// For how long nothing has happened.
-    fn idle(&mut self, pgdata: &Path, log_bytes: u64, options: &ScratchOptions) -> Duration {
-        let processes = processes_on(pgdata);
-        self.tell(&processes, options);
-        let control = ControlFile::read(pgdata).map_or_else(|_| Vec::new(), |file| file.bytes);
-        let now = Some((log_bytes, control, processes));
-        if now != self.seen {
-            self.seen = now;
-            self.since = Instant::now();
-        }
-        self.since.elapsed()
-    }
-
-    fn tell(&mut self, processes: &[Process], options: &ScratchOptions) {
-        let doing = processes
-            .iter()
-            .find_map(|process| process.title.split_once("startup "))
-            .map(|(_, doing)| doing.trim().to_owned());
-        if let (Some(doing), Some(report)) = (doing, &options.report)
-            && doing != self.told
-        {
-            report(&doing);
-            self.told = doing;
-        }
-    }
 }

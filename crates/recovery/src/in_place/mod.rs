@@ -26,6 +26,7 @@ pub use check::CheckReport;
 pub use discard::{DiscardOutcome, DiscardPlan, discard_in_place, plan_discard};
 pub use error::{InPlaceError, Refusal};
 pub use journal::{Hold, Stage, hold_of, hold_of_service};
+pub(crate) use live::postgres_of;
 pub use live::{LiveFacts, SlotFacts};
 pub use plan::{InPlacePlan, InPlaceRequest, plan_in_place};
 pub use run::{InPlaceOutcome, restore_in_place};
@@ -41,6 +42,8 @@ pub enum Event {
     Begins(Stage),
     /// It was done, and its trace is durable.
     Ended(Stage),
+    /// What the recovery of a server that was started does now, as it says itself.
+    Recovers(String),
 }
 
 fn tell(on_step: Option<&OnStep>, event: Event) {

@@ -100,7 +100,14 @@ pub(super) fn plan_at(
     refusals.extend(site.refusals());
     refusals.extend(candidate::refusals(&planned, site, major));
     refusals.extend(not_over(Journal::read(site)?.as_ref()));
-    let notes = notes(&planned, &live, place);
+    let mut notes = notes(&planned, &live, place);
+    if request.target == RecoveryTarget::Latest {
+        notes.push(
+            "the end of the archive is looked for when the candidate is built: what is written \
+             between that and the stop is not in it"
+                .to_owned(),
+        );
+    }
     Ok(InPlacePlan {
         service: place.service.clone(),
         steps: steps(&planned, &live, place),

@@ -2,11 +2,12 @@
 
 use std::{
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use rekindle_postgres::server::{LiveServer, StartOptions, StartedServer};
+use rekindle_postgres::server::{LiveServer, Report, StartOptions, StartedServer};
 use rekindle_vault::Vault;
 
 use super::{
@@ -158,11 +159,11 @@ fn swap(
         }
         let done = step(&place.site, &mut journal.clone(), stage, on_step, || {
             match stage {
-                Stage::Starting => started = Some(start(place, &journal)?),
+                Stage::Starting => started = Some(start(place, &journal, on_step)?),
                 Stage::Checking => {
                     let server = match started.take() {
                         Some(server) => server,
-                        None => start(place, &journal)?,
+                        None => start(place, &journal, on_step)?,
                     };
                     report = finish(place, &journal, server)?;
                 }
@@ -238,14 +239,22 @@ pub(super) fn stop(place: &Place<'_>, server: &LiveServer) -> Result<(), InPlace
 }
 
 /// Starts the server on the live directory, whichever that is now, unless it runs; waits for it.
-pub(super) fn start(place: &Place<'_>, journal: &Journal) -> Result<StartedServer, InPlaceError> {
+pub(super) fn start(
+    place: &Place<'_>,
+    journal: &Journal,
+    on_step: Option<&OnStep>,
+) -> Result<StartedServer, InPlaceError> {
     let server = place.server()?;
     if !server.is_running()? {
         let options = StartOptions::new(&*journal.start_options);
         let command = place.settings.start_command.as_deref();
         server.start(command, &options, &journal.log)?;
     }
-    Ok(server.wait(place.cluster.options(), &journal.log, START_PATIENCE)?)
+    let report = on_step.cloned().map(|on_step| -> Report {
+        Arc::new(move |doing| on_step(Event::Recovers(doing.to_owned())))
+    });
+    let connection = place.cluster.options();
+    Ok(server.wait(connection, &journal.log, START_PATIENCE, report)?)
 }
 
 fn finish(

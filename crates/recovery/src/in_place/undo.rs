@@ -100,14 +100,19 @@ pub(super) fn go_back(
     for stage in BACK.into_iter().filter(|stage| *stage >= from) {
         let known = journal.clone();
         step(&place.site, journal, stage, on_step, || {
-            perform(place, &known, stage)
+            perform(place, &known, stage, on_step)
         })?;
     }
     journal.enter(&place.site, Stage::Undone)
 }
 
 /// Each can be repeated. As long as the old directory stands aside, what is in its place is not it.
-fn perform(place: &Place<'_>, journal: &Journal, stage: Stage) -> Result<(), InPlaceError> {
+fn perform(
+    place: &Place<'_>,
+    journal: &Journal,
+    stage: Stage,
+    on_step: Option<&OnStep>,
+) -> Result<(), InPlaceError> {
     let live = &journal.data_directory;
     let is_aside = journal.set_aside.exists();
     match (stage, &journal.restored_aside) {
@@ -116,7 +121,7 @@ fn perform(place: &Place<'_>, journal: &Journal, stage: Stage) -> Result<(), InP
             site::rename(live, aside)
         }
         (Stage::PuttingBack, _) if is_aside => site::rename(&journal.set_aside, live),
-        (Stage::StartingOld, _) if journal.was_running => start(place, journal).map(drop),
+        (Stage::StartingOld, _) if journal.was_running => start(place, journal, on_step).map(drop),
         _ => Ok(()),
     }
 }

@@ -1,7 +1,8 @@
-//! `rekindle restore` to a directory; in place, and one database to its server, are in files of
-//! their own.
+//! `rekindle restore` to a directory; in place, and one table or database beside the others, are in
+//! files of their own.
 
 mod at;
+mod beside;
 mod database;
 mod from;
 mod in_place;
@@ -13,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Args, builder::NonEmptyStringValueParser};
+use clap::Args;
 use rekindle_recovery::{PointSummary, RestoreOutcome, RestorePlan, RestoreRequest, RestoredKind};
 use rekindle_vault::{Ownership, Progress};
 use serde_json::json;
@@ -35,6 +36,7 @@ Examples:
   rekindle restore --service postgres --database shop --as shop_restored
   rekindle restore --from old/shop.sql.gz --database shop --swap
   rekindle restore --at '2026-11-21 14:29:59+01' --to /srv/pgdata
+  rekindle restore --table sales.orders --at '14:29' --as orders_before
   rekindle restore --service postgres --in-place --dry-run
   rekindle restore --service postgres --undo             back to what was there before
 
@@ -56,27 +58,24 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
     /// Restore this file or directory only, as it lies in the point or in the service
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["database", "at"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["database", "table", "at"])]
     path: Option<String>,
     /// The directory to restore into: empty, or not there yet
     #[arg(long, value_name = "DIR")]
-    #[arg(required_unless_present_any = ["database", "from", "in_place", "undo", "discard"])]
-    #[arg(conflicts_with = "database")]
+    #[arg(required_unless_present_any = [
+        "database", "table", "from", "in_place", "undo", "discard",
+    ])]
+    #[arg(conflicts_with_all = ["database", "table"])]
     to: Option<PathBuf>,
     /// Show what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
     /// Whose the files shall be: USER, USER:GROUP or UID:GID. Default: as stored, if root
-    #[arg(long, value_name = "OWNER", value_parser = parse_owner, conflicts_with = "database")]
+    #[arg(long, value_name = "OWNER", value_parser = parse_owner)]
+    #[arg(conflicts_with_all = ["database", "table"])]
     owner: Option<Owner>,
-    /// Restore this database of a logical backup into the running server
-    #[arg(long, value_name = "NAME", conflicts_with = "at")]
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    database: Option<String>,
-    /// The name that the restored database gets; there must be none of that name
-    #[arg(long = "as", value_name = "NEW")]
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    new_name: Option<String>,
+    #[command(flatten)]
+    beside: beside::BesideArgs,
     #[command(flatten)]
     moment: at::MomentArgs,
     #[command(flatten)]
@@ -95,30 +94,31 @@ pub fn run(app: &App, args: &RestoreArgs, out: &mut dyn Write) -> Result<Exit, C
     if let Some(from) = &args.from.from {
         return from::run(app, args, from, out);
     }
-    if let Some(database) = args.database.as_ref().filter(|_| args.swap.is_undo()) {
+    if let Some(database) = args
+        .beside
+        .database
+        .as_ref()
+        .filter(|_| args.swap.is_undo())
+    {
         return from::undo(app, args, database, out);
     }
     if let Some(asked) = args.swap.asked() {
         return in_place::run(app, args, asked, out);
     }
-    if args.dry_run && args.database.is_some() {
-        return Err(CliError::wrong_use(
-            "`--dry-run` shows no restore of a database from the vault yet",
-            "it touches nothing that exists: run it, and drop the new database",
-        ));
+    if let Some(wanted) = args.beside.wanted() {
+        return beside::run(app, args, &wanted, out);
     }
-    match (&args.database, &args.new_name, &args.to) {
-        (Some(database), Some(new_name), _) => database::run(app, args, database, new_name, out),
-        (_, _, Some(to)) => {
+    match &args.to {
+        Some(to) => {
             let to = absolute(to).map_err(CliError::io("find", to.display()))?;
             match &args.moment.at {
                 Some(target) => at::run(app, args, target, to, out),
                 None => restore_directory(app, args, to, out),
             }
         }
-        _ => Err(CliError::wrong_use(
+        None => Err(CliError::wrong_use(
             "there is nowhere to restore to",
-            "add `--to DIR`, `--in-place`, or `--database NAME --as NEW`",
+            "add `--to DIR`, `--in-place`, or `--table NAME --as NEW`",
         )),
     }
 }

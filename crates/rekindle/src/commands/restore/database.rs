@@ -26,6 +26,12 @@ pub(super) fn run(
     new_name: &str,
     out: &mut dyn Write,
 ) -> Result<Exit, CliError> {
+    if args.dry_run {
+        return Err(CliError::wrong_use(
+            "a database that the point has a dump of is restored at once",
+            "leave out `--dry-run`: nothing that exists is touched, and a name that is taken is refused",
+        ));
+    }
     let stack = app.stack()?;
     let request = DatabaseRestoreRequest {
         stack: &stack,

@@ -51,8 +51,8 @@ pub(super) fn run(
         stack: &stack,
         service: services::the_postgres(&stack, args.service.as_deref())?,
         from: from.to_owned(),
-        database: args.database.clone(),
-        new_name: args.new_name.clone(),
+        database: args.beside.database.clone(),
+        new_name: args.beside.new_name.clone(),
         swap: args.from.swap,
         guards: args.guards.options(),
         progress: Arc::clone(&progress),
@@ -101,7 +101,7 @@ fn write_plan(
     tell_leftovers(app, plan);
     if plan.is_permitted {
         let mut again = format!("restore --from {}", quoted(&plan.from));
-        if let Some(database) = &args.database {
+        if let Some(database) = &args.beside.database {
             again += &format!(" --database {}", quoted(database.as_ref()));
         }
         if args.from.swap {

@@ -162,7 +162,8 @@ fn reporter(app: &App, progress: &Arc<Progress>, watcher: &Arc<Mutex<Option<Watc
                 }
             }
             Event::Ended(Stage::Building) => drop(shown.take()),
-            Event::Ended(_) => {}
+            Event::Recovers(doing) if !is_quiet => crate::output::to_stderr(doing),
+            Event::Ended(_) | Event::Recovers(_) => {}
         }
     })
 }
