@@ -33,6 +33,15 @@ pub const PASSPHRASE_LOG_N: std::ops::RangeInclusive<u8> = 15..=20;
 /// # Errors
 /// [`AgeError::Random`] if the system has no randomness to give; [`AgeError::NoRecipient`].
 pub fn seal(recipients: &[Recipient], content: Vec<u8>) -> Result<Vec<u8>, AgeError> {
+    Ok(seal_and_tell_key(recipients, content)?.0)
+}
+
+/// As [`seal`], for a caller who may want to open the file again without an identity, by
+/// [`open_with_key`].
+pub(crate) fn seal_and_tell_key(
+    recipients: &[Recipient],
+    content: Vec<u8>,
+) -> Result<(Vec<u8>, FileKey), AgeError> {
     if recipients.is_empty() {
         return Err(AgeError::NoRecipient);
     }
@@ -41,7 +50,7 @@ pub fn seal(recipients: &[Recipient], content: Vec<u8>) -> Result<Vec<u8>, AgeEr
         .iter()
         .map(|recipient| x25519::wrap(&file_key, recipient))
         .collect::<Result<_, _>>()?;
-    seal_file(&file_key, &stanzas, content)
+    Ok((seal_file(&file_key, &stanzas, content)?, file_key))
 }
 
 /// Room for a file of this much content for some recipients; a few bytes too much.

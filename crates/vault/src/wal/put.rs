@@ -8,8 +8,7 @@ use super::{
     frame::{self, MOST_PLAIN_BYTES},
 };
 use crate::{
-    age,
-    id::Id,
+    age::{self, FileKey},
     store::{NewObject, ObjectKey, Operation, StoreError, StoreErrorKind},
 };
 
@@ -27,7 +26,8 @@ pub struct SealedWal {
     file: WalFile,
     key: ObjectKey,
     plain_bytes: u64,
-    plain_hash: Id,
+    /// Opens the object, should its content have to be compared.
+    file_key: FileKey,
     object: Vec<u8>,
 }
 
@@ -71,7 +71,7 @@ impl WalArchive {
         effort: WalEffort,
     ) -> Result<WalPut, WalArchiveError> {
         let key = file.key()?;
-        let object = self.seal_frames(file, plain, effort)?;
+        let (object, _) = self.seal_frames(file, plain, effort)?;
         self.ensure_vault_is_there()?;
         match self.store.create(&key, &object) {
             Ok(()) => Ok(WalPut::Stored),
@@ -92,12 +92,14 @@ impl WalArchive {
         plain: &[u8],
         effort: WalEffort,
     ) -> Result<SealedWal, WalArchiveError> {
+        let key = file.key()?;
+        let (object, file_key) = self.seal_frames(&file, plain, effort)?;
         Ok(SealedWal {
-            key: file.key()?,
-            object: self.seal_frames(&file, plain, effort)?,
-            plain_bytes: plain.len() as u64,
-            plain_hash: Id::of(plain),
             file,
+            key,
+            plain_bytes: plain.len() as u64,
+            file_key,
+            object,
         })
     }
 
@@ -130,9 +132,7 @@ impl WalArchive {
         match created {
             Ok(()) => Ok(WalPut::Stored),
             Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
-                self.compare(&file.key, file.plain_bytes, |stored| {
-                    Id::of(stored) == file.plain_hash
-                })
+                self.compare(&file.key, file.plain_bytes, |stored| file.is_of(stored))
             }
             Err(error) => Err(error.into()),
         }
@@ -161,7 +161,7 @@ impl WalArchive {
         file: &WalFile,
         plain: &[u8],
         effort: WalEffort,
-    ) -> Result<Vec<u8>, WalArchiveError> {
+    ) -> Result<(Vec<u8>, FileKey), WalArchiveError> {
         if plain.len() as u64 > MOST_PLAIN_BYTES {
             return Err(WalArchiveError::TooLong {
                 name: file.name.clone(),
@@ -172,7 +172,7 @@ impl WalArchive {
         let most_bytes = age::sealed_bytes(recipients.len(), frame::most_bytes(plain.len()));
         let mut object = Vec::with_capacity(most_bytes);
         frame::compress_into(&mut object, plain, effort);
-        Ok(age::seal(recipients, object)?)
+        Ok(age::seal_and_tell_key(recipients, object)?)
     }
 
     /// Whether what is stored under a name is the same content.
@@ -207,6 +207,16 @@ impl WalArchive {
 }
 
 impl SealedWal {
+    /// Whether this is the content. A name is hardly ever taken, so that the object is rather opened
+    /// again then than every file hashed: SHA-256 takes half as long as compressing does.
+    fn is_of(&self, content: &[u8]) -> bool {
+        let frames = age::open_with_key(&self.file_key, self.object.clone());
+        let plain = frames
+            .ok()
+            .and_then(|frames| frame::decompress(&frames).ok());
+        plain.is_some_and(|plain| plain == content)
+    }
+
     fn as_new_object(&self) -> NewObject<'_> {
         NewObject {
             key: &self.key,
