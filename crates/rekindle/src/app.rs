@@ -1,13 +1,6 @@
 //! What every command needs: the global options, the configuration, the vault.
 
-use std::{
-    env,
-    ffi::OsString,
-    fmt::Display,
-    panic::{self, UnwindSafe},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{env, ffi::OsString, fmt::Display, panic, path::PathBuf, process::ExitCode};
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use rekindle_stack::{Loaded, Stack};
@@ -26,10 +19,12 @@ use crate::{
 /// Parses, runs, reports; returns the program's exit code.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
-    if is_restore_command(&arguments) {
-        return stopping_recovery(|| run(&arguments)).into();
-    }
-    run(&arguments).into()
+    let exit = match caller(&arguments) {
+        Caller::Anybody => run(&arguments),
+        Caller::RestoreCommand => stopping_recovery(run_safely(&arguments)),
+        Caller::Nobody => harmless(run_safely(&arguments)),
+    };
+    exit.into()
 }
 
 fn run(arguments: &[OsString]) -> Exit {
@@ -49,20 +44,45 @@ fn run(arguments: &[OsString]) -> Exit {
     outcome.unwrap_or_else(|error| errors::report(&error, &app.global))
 }
 
-/// Whether a server waits that would take most exit codes for the end of its archive.
-fn is_restore_command(arguments: &[OsString]) -> bool {
-    let mut words = arguments.iter().skip_while(|word| *word != "wal");
-    words
-        .find(|word| *word == "get" || *word == "push")
-        .is_some_and(|word| word == "get")
+/// Who sees our exit code.
+enum Caller {
+    /// Whoever reads `rekindle --help`.
+    Anybody,
+    /// A server that takes most exit codes for the end of its archive.
+    RestoreCommand,
+    /// Only who adopts orphans. In a container that may be PostgreSQL itself, to which any other
+    /// code than 0 and 1 means that one of its own processes crashed.
+    Nobody,
 }
 
-/// Runs a `wal get`: whatever goes wrong, arguments and mistakes of ours included, stops recovery.
-fn stopping_recovery(run: impl FnOnce() -> Exit + UnwindSafe) -> Exit {
-    match panic::catch_unwind(run) {
-        Ok(exit @ (Exit::Done | Exit::NotInArchive)) => exit,
-        // A panic has been told by then.
+fn caller(arguments: &[OsString]) -> Caller {
+    let mut words = arguments.iter().skip_while(|word| *word != "wal");
+    let commands = ["push", "get", "fetch"];
+    let command = words.find(|word| commands.iter().any(|command| *word == command));
+    match command.and_then(|word| word.to_str()) {
+        Some("get") => Caller::RestoreCommand,
+        Some("fetch") => Caller::Nobody,
+        _ => Caller::Anybody,
+    }
+}
+
+/// `None` if it panicked, which has been told by then.
+fn run_safely(arguments: &[OsString]) -> Option<Exit> {
+    panic::catch_unwind(|| run(arguments)).ok()
+}
+
+/// Whatever goes wrong, wrong arguments and mistakes of ours included, stops recovery.
+const fn stopping_recovery(exit: Option<Exit>) -> Exit {
+    match exit {
+        Some(exit @ (Exit::Done | Exit::NotInArchive)) => exit,
         _ => Exit::StopsRecovery,
+    }
+}
+
+const fn harmless(exit: Option<Exit>) -> Exit {
+    match exit {
+        Some(Exit::Done) => Exit::Done,
+        _ => Exit::Failed,
     }
 }
 
@@ -161,5 +181,31 @@ impl App {
             Some(path) => format!("rekindle --config {} {arguments}", output::quoted(path)),
             None => format!("rekindle {arguments}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_a_wal_file_is_known_wherever_the_options_stand() {
+        let who = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            caller(&words)
+        };
+        for line in [
+            "rekindle wal get %f %p",
+            "rekindle --config x wal --json get",
+            "rekindle wal --config get",
+        ] {
+            assert!(matches!(who(line), Caller::RestoreCommand), "{line}");
+        }
+        assert!(matches!(who("rekindle wal push get"), Caller::Anybody));
+        assert!(matches!(who("rekindle restore --to get"), Caller::Anybody));
+        assert!(matches!(
+            who("rekindle --config x wal fetch get"),
+            Caller::Nobody
+        ));
     }
 }

@@ -96,14 +96,11 @@ fn the_first_call_archives_all_that_is_ready_and_the_next_need_no_password() {
     fs::remove_file(archive.home.join("vault-password")).unwrap();
     waiting.set_done(&waiting.names[0]);
     archive.archive_all(waiting.pgdata());
-    let notes = waiting.path("rekindle/pushed");
-    assert_eq!(
-        fs::read_dir(notes).unwrap().count(),
-        0,
-        "a note is used once"
-    );
+    // As after a crash of the server that came before it had noted the success.
+    archive.push(waiting.pgdata(), &waiting.names[0]).succeeds();
 
-    // The same file again: only its content can tell that it is the same.
+    // Without the note only the content can tell that it is the same.
+    fs::remove_file(waiting.path("rekindle/pushed").join(&waiting.names[0])).unwrap();
     archive
         .push(waiting.pgdata(), &waiting.names[0])
         .fails(1, "vault-password");
@@ -264,13 +261,13 @@ fn while_the_vault_is_away_the_server_keeps_its_wal_and_tries_again() {
     let (vault, away) = (archive.home.join("vault"), archive.home.join("away"));
     fs::rename(&vault, &away).unwrap();
     churn(&pg, 3);
+    until("its message", || pg.log().contains("there is no vault at"));
     let failed = || pg.psql("select failed_count from pg_stat_archiver") != "0";
     until("a failure that PostgreSQL counts", failed);
     assert!(
         !vault.exists(),
         "nothing was written where the vault should be"
     );
-    assert!(pg.log().contains("there is no vault at"), "{}", pg.log());
     let kept = ready(pg.data_dir());
     assert!(kept.len() >= 2, "{kept:?}");
 
@@ -392,4 +389,67 @@ fn it_is_told_when_nobody_said_that_wal_is_pushed() {
     named("nobody").fails(1, "there is no service `nobody`");
     archive.home.write("rekindle.yaml", &text);
     named("db").succeeds();
+}
+
+/// What `doctor` finds of service `db` at this level.
+fn found(archive: &Archive, level: &str) -> Vec<(String, String)> {
+    let output = archive
+        .home
+        .command(&["doctor", "--json"])
+        .output()
+        .unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let findings = value["findings"].as_array().unwrap().iter();
+    findings
+        .filter(|finding| finding["subject"] == "db" && finding["level"] == level)
+        .map(|finding| (text(&finding["text"]), text(&finding["fix"])))
+        .collect()
+}
+
+#[test]
+fn doctor_prints_the_settings_and_tells_why_archiving_fails() {
+    let archive = Archive::new();
+    let Some(mut pg) = Postgres::builder(Major::V15).start_or_skip() else {
+        return;
+    };
+    let yaml = fs::read_to_string(archive.home.join("rekindle.yaml")).unwrap();
+    archive.home.write(
+        "rekindle.yaml",
+        &yaml.replace("postgres://localhost/x", &pg.url()),
+    );
+    archive.give_to_servers();
+    let problems = found(&archive, "problem");
+    let (text, fix) = &problems[0];
+    assert_eq!(text, "archive_mode is off: WAL is not archived");
+    let line = format!("archive_command = '{}'", archive.line("wal push %p"));
+    assert!(fix.contains(&line), "{fix}\n{line}");
+
+    // As it was printed.
+    let settings = fix.split_once('\n').unwrap().1;
+    let conf = pg.data_dir().join("postgresql.conf");
+    let text = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, format!("{text}\n{settings}\n")).unwrap();
+    pg.restart().unwrap();
+    churn(&pg, 1);
+    until("a first segment", || !archive.names().is_empty());
+    until("that nothing is wrong", || {
+        found(&archive, "problem").is_empty()
+    });
+    let fine = found(&archive, "fine");
+    assert!(
+        fine.iter()
+            .any(|(text, _)| text.starts_with("WAL is archived: 0000")),
+        "{fine:?}"
+    );
+
+    fs::rename(archive.home.join("vault"), archive.home.join("away")).unwrap();
+    churn(&pg, 1);
+    let why = "there is no vault at";
+    let is_told = |(text, _): &(String, String)| {
+        text.starts_with("archiving fails: 0000") && text.contains(why)
+    };
+    until("the reason", || {
+        found(&archive, "problem").iter().any(is_told)
+    });
 }

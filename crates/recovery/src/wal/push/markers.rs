@@ -13,7 +13,7 @@ use super::identity::FileIdentity;
 use crate::wal::state;
 
 /// Notes beside the segments, one file for each that is durable in the vault and that the archiver
-/// has not asked about yet.
+/// has not marked as done yet. A used one stays until the next sweep: the server may ask again.
 ///
 /// A note is a shortcut and no more: without it the segment is read and compared again. So it need
 /// not be durable itself, only never wrong: it is written after the archive said that the segment
@@ -61,12 +61,6 @@ impl Markers {
     /// Makes the folder for them.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         state::make_folder(&self.folder)
-    }
-
-    /// Removes one that was used.
-    pub(crate) fn remove(&self, name: &str) {
-        // Left behind, it is swept up by a later call.
-        let _ = fs::remove_file(self.folder.join(name));
     }
 
     /// Removes those that `is_wanted` says no to: nobody will ask about them again.

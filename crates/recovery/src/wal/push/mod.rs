@@ -169,9 +169,6 @@ impl<'a> Push<'a> {
             return false;
         };
         report.was_archived = markers.is_archived(&name.text, &self.place.pg_wal.join(&name.text));
-        if report.was_archived {
-            markers.remove(&name.text);
-        }
         report.was_archived
     }
 
@@ -308,10 +305,6 @@ impl<'a> Push<'a> {
             for fate in fates.iter_mut().filter(|fate| fate.needs_password()) {
                 *fate = second.next().unwrap_or(Fate::NotTried);
             }
-        }
-        if let (Some(markers), Some(first)) = (self.markers(), names.first()) {
-            // This one is answered at once.
-            markers.remove(&first.text);
         }
         Ok(fates)
     }
