@@ -5,6 +5,7 @@
 #   SCALE=20 scripts/bench.sh            a tenth of the data: a quick look
 #   ONLY='in place,pgBackRest'           variants with one of these words in their name
 #   ROUNDS=5 BENCH_DIR=/mnt/x KEEP=1     more rounds, elsewhere, the cluster left for a look
+#   PARTS=wal                            only this part: backup, wal
 #   REKINDLE=FILE                        this program, instead of building one
 #
 # The report goes to stdout, all measurements to $BENCH_DIR/results.jsonl. A program that is not
@@ -23,4 +24,6 @@ done
 # shellcheck source=scripts/bench/build.sh
 source scripts/bench/build.sh
 program=$(build_rekindle "$PWD")
-exec python3 -B scripts/bench/run.py "$program"
+parts=${PARTS-backup wal}
+[[ $parts != *backup* ]] || python3 -B scripts/bench/run.py "$program"
+[[ $parts != *wal* ]] || python3 -B scripts/bench/wal.py "$program"
