@@ -22,7 +22,7 @@ pub(super) struct Receiving<'a> {
     timeline: Timeline,
     /// Never goes back on one connection: what was safe stays safe.
     flushed: Lsn,
-    has_room: bool,
+    waits_for_room: bool,
     /// End when the vault has this, or has been failing.
     until: Option<Place>,
     /// End when the vault can be read.
@@ -43,7 +43,7 @@ impl<'a> Receiving<'a> {
             writer,
             timeline: from.timeline,
             flushed: Lsn::INVALID,
-            has_room: true,
+            waits_for_room: false,
             until,
             is_preliminary,
         }
@@ -96,12 +96,13 @@ impl Receiver for Receiving<'_> {
 
     fn has_room(&mut self) -> bool {
         let has_room = self.writer.has_room();
-        if has_room != self.has_room {
-            self.has_room = has_room;
-            let mut progress = self.shared.progress();
-            progress.state = match has_room {
-                true => StreamState::Streaming,
-                false => StreamState::WaitingForRoom,
+        // A writer that is busy for a moment is no state to tell of.
+        let waits = !has_room && (self.writer.is_full() || self.writer.trouble().is_some());
+        if waits != self.waits_for_room {
+            self.waits_for_room = waits;
+            self.shared.progress().state = match waits {
+                true => StreamState::WaitingForRoom,
+                false => StreamState::Streaming,
             };
         }
         has_room
@@ -137,7 +138,7 @@ impl Receiver for Receiving<'_> {
 impl Drop for Receiving<'_> {
     fn drop(&mut self) {
         self.shared.progress().state = StreamState::Connecting;
-        if !self.has_room {
+        if self.waits_for_room {
             let text = "the stream ended while there was no room in the spool";
             self.shared.notice(NoticeLevel::Info, text);
         }

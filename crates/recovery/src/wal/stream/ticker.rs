@@ -67,14 +67,15 @@ impl Ticker {
     /// A copy never keeps the main vault from receiving: with a full spool, what only copies want is dropped, and they
     /// get it from the main vault later.
     fn look_at_room(&mut self) {
-        if self.writer.has_room() || self.writer.has_failed() {
+        let is_full = self.writer.is_full();
+        if !is_full && self.writer.trouble().is_none() {
             if std::mem::take(&mut self.is_full) {
                 self.shared
                     .notice(NoticeLevel::Info, "the spool has room again");
             }
             return;
         }
-        for copy in (0..self.shared.lane_count()).filter(|index| *index != MAIN) {
+        for copy in (0..self.shared.lane_count()).filter(|index| is_full && *index != MAIN) {
             if let Some((first, last)) = self.shared.spool.give_up_on(copy) {
                 self.shared.lane(copy).needs_filling = true;
                 let name = &self.shared.settings.vaults[copy].name;
@@ -85,8 +86,8 @@ impl Ticker {
             }
         }
         self.shared.waker.wake();
-        let spool_is_full = self.shared.progress().state == StreamState::WaitingForRoom;
-        if spool_is_full && !self.writer.has_room() && !self.is_full {
+        let is_waiting = self.shared.progress().state == StreamState::WaitingForRoom;
+        if is_waiting && !self.is_full {
             self.is_full = true;
             let text = match self.writer.trouble() {
                 Some(trouble) => format!("receiving pauses: {trouble}"),

@@ -132,14 +132,17 @@ impl SpoolWriter {
 
     /// Whether more can be taken now.
     pub fn has_room(&self) -> bool {
-        let waiting = {
+        let is_busy = {
             let inbox = self.shared.inbox();
-            if inbox.bytes >= INBOX_BYTES || inbox.failure.is_some() {
-                return false;
-            }
-            inbox.bytes as u64
+            inbox.bytes >= INBOX_BYTES || inbox.failure.is_some()
         };
-        self.shared.spool.used_bytes() + waiting < self.limits.bytes && self.disk_has_room()
+        !is_busy && !self.is_full()
+    }
+
+    /// Whether the spool is as large as it may be, or its disk as full.
+    pub fn is_full(&self) -> bool {
+        let waiting = self.shared.inbox().bytes as u64;
+        self.shared.spool.used_bytes() + waiting >= self.limits.bytes || !self.disk_has_room()
     }
 
     fn disk_has_room(&self) -> bool {
