@@ -283,7 +283,7 @@ fn look_at_record(health: &mut WalHealth, record: &StreamRecord) {
             health.problem(format!("the receiver is not connected: {why}"));
         }
         StreamState::WaitingForRoom => {
-            health.problem("the spool is full: receiving pauses, and the server keeps its WAL");
+            health.problem("the spool is full, or its disk nearly is: receiving pauses, and the server keeps its WAL");
         }
         _ => {}
     }
