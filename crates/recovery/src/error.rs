@@ -1,7 +1,7 @@
 //! Why a recovery point was not made or not brought back.
 
 use crate::extract::ExtractError;
-use crate::guard::{self, GuardFinding};
+use crate::guard::{self, Guard, GuardFinding};
 use crate::in_place::InPlaceError;
 use rekindle_datasets::{CaptureError, dump_hint, vault_hint};
 use rekindle_postgres::{
@@ -338,7 +338,10 @@ fn refused_hint(findings: &[GuardFinding]) -> Option<String> {
         .collect();
     force.dedup();
     if let Some(fixed) = refusals().find(|finding| !finding.guard.can_be_forced()) {
-        return Some(fixed.advice.clone());
+        return Some(match fixed.guard {
+            Guard::TargetExists => "choose another name; nothing was touched".to_owned(),
+            _ => fixed.advice.clone(),
+        });
     }
     Some(format!(
         "nothing was touched; `{}` goes on at your own risk",

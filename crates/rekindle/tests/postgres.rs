@@ -325,7 +325,7 @@ hint: `rekindle config show` lists the services
             "has no dump of database `shop` of `db`; it has `postgres`",
         );
     home.run(&["restore", "--database", "postgres", "--as", "template1"])
-        .fails_with(1, "restore database `postgres` as `template1`: ");
+        .fails_with(1, "target-exists: a database `template1` exists already");
     assert!(!home.join("x").exists());
 }
 
