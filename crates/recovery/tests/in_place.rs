@@ -248,6 +248,14 @@ fn takes_over(major: Major) {
         undone.restored_aside.unwrap().join("PG_VERSION").exists(),
         "nothing is deleted"
     );
+    // The flushed control file follows at the next checkpoint.
+    let segment = s.pg.psql("select pg_walfile_name(pg_current_wal_lsn())");
+    assert!(
+        segment.starts_with("00000003"),
+        "`latest` shall lead to the server that came back: {segment}"
+    );
+    let auto = fs::read_to_string(s.data().join("postgresql.auto.conf")).unwrap();
+    assert!(!auto.contains("restore_command"), "{auto}");
     assert!(matches!(
         in_place(s.undo().unwrap_err()),
         InPlaceError::NothingHeld { .. }

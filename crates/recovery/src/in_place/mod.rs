@@ -9,6 +9,7 @@
 //!
 //! Absent on purpose: deleting anything that was live, except by [`discard_in_place`].
 
+mod branch;
 mod candidate;
 mod check;
 mod discard;

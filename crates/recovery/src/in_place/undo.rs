@@ -1,7 +1,7 @@
 //! The way back.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use rekindle_stack::Stack;
 use rekindle_vault::Vault;
 
 use super::{
-    InPlaceError, OnStep, Stage,
+    InPlaceError, OnStep, Stage, branch,
     journal::Journal,
     live::Place,
     run::{start, step, stop},
@@ -121,7 +121,28 @@ fn perform(
             site::rename(live, aside)
         }
         (Stage::PuttingBack, _) if is_aside => site::rename(&journal.set_aside, live),
-        (Stage::StartingOld, _) if journal.was_running => start(place, journal, on_step).map(drop),
+        (Stage::StartingOld, aside) => start_old(place, journal, aside.as_deref(), on_step),
         _ => Ok(()),
     }
+}
+
+/// The old server, on a timeline of its own if the restored one had begun one.
+fn start_old(
+    place: &Place<'_>,
+    journal: &Journal,
+    restored: Option<&Path>,
+    on_step: Option<&OnStep>,
+) -> Result<(), InPlaceError> {
+    let live = &journal.data_directory;
+    let restored = restored.filter(|path| path.exists());
+    if let Some(restored) = restored
+        && !place.server()?.is_running()?
+    {
+        branch::prepare(live, restored)?;
+    }
+    if journal.was_running {
+        start(place, journal, on_step)?;
+        branch::finish(live)?;
+    }
+    Ok(())
 }

@@ -36,7 +36,7 @@ pub use loss::{LossPreview, TableLoss, loss_preview};
 pub use plan::{RestoreAtPlan, plan_restore_at};
 pub use restore_at::{RestoreAtOutcome, restore_at};
 pub use retention::{WalRemoval, WalRetentionPlan, apply_wal_retention, plan_wal_retention};
-pub(crate) use settings::TITLE as RECOVERY_TITLE;
+pub(crate) use settings::{TITLE as RECOVERY_TITLE, write_recovery_of_its_own};
 pub use target::{
     ParseTargetError, ParseTimelineError, RecoveryTarget, RestoreAtRequest, TargetAction,
     TimelineChoice,

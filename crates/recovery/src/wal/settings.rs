@@ -66,6 +66,17 @@ pub(super) fn settings(
     all
 }
 
+/// Has the server of a directory replay what lies in its own `pg_wal`, and begin a timeline.
+pub(crate) fn write_recovery_of_its_own(directory: &Path) -> io::Result<()> {
+    let mut settings = vec![
+        ("restore_command".to_owned(), NOTHING_MORE.to_owned()),
+        ("recovery_target_timeline".to_owned(), "current".to_owned()),
+    ];
+    let overridden = OVERRIDDEN.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    settings.extend(overridden);
+    write(directory, &settings, &RecoveryTarget::Latest)
+}
+
 fn setting_of(target: &RecoveryTarget) -> Option<(&'static str, String)> {
     Some(match target {
         RecoveryTarget::Latest => return None,

@@ -1,0 +1,54 @@
+//! A server that comes back after another one stood in its place.
+//!
+//! Both wrote from the same moment on. The restored one began a timeline; if the old one went on
+//! with its own, the archive's newest history would be the one that was given up, and `latest` would
+//! lead there. So the old server begins a newer one.
+
+use std::{fs, io, path::Path};
+
+use rekindle_postgres::{ControlFile, server::Owner};
+use rekindle_vault::durable;
+
+use super::{
+    InPlaceError,
+    candidate::{forget_recovery, take_histories},
+};
+use crate::wal::write_recovery_of_its_own;
+
+const SIGNAL: &str = "recovery.signal";
+
+/// Has the server on `old` begin a timeline above that of `restored` at its next start, if that one
+/// had begun any. Can be repeated until the server has started.
+pub(super) fn prepare(old: &Path, restored: &Path) -> Result<bool, InPlaceError> {
+    let (Ok(ours), Ok(theirs)) = (ControlFile::read(old), ControlFile::read(restored)) else {
+        // What cannot be read cannot be compared; the old server starts as it is.
+        return Ok(false);
+    };
+    if theirs.timeline <= ours.timeline {
+        return Ok(false);
+    }
+    let auto = old.join("postgresql.auto.conf");
+    forget_recovery(old)
+        .and_then(|()| write_recovery_of_its_own(old))
+        .map_err(InPlaceError::file("write the recovery settings to", &auto))?;
+    let signal = old.join(SIGNAL);
+    match durable::create(&signal, b"", 0o600) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => other.map_err(InPlaceError::file("create", &signal))?,
+    }
+    let owner = Owner::of(old)?;
+    for path in [&auto, &signal] {
+        owner.give(path)?;
+    }
+    take_histories(restored, old)?;
+    Ok(true)
+}
+
+/// Takes back what the start was told, once it is over.
+pub(super) fn finish(old: &Path) -> Result<(), InPlaceError> {
+    let auto = old.join("postgresql.auto.conf");
+    if fs::exists(old.join(SIGNAL)).unwrap_or(false) {
+        return Ok(());
+    }
+    forget_recovery(old).map_err(InPlaceError::file("clear the recovery settings of", &auto))
+}
