@@ -81,10 +81,12 @@ fn look_at_spool(settings: &StreamSettings, findings: &mut Findings) {
     }
 }
 
-/// Free space, less the tenth of the disk that the spool leaves alone.
+/// Free space, less what the spool leaves alone: a tenth of the disk, 1 GiB at most.
 fn free_bytes(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(path).ok()?;
-    Some(stat.f_bavail.saturating_sub(stat.f_blocks / 10) * stat.f_frsize)
+    let all = stat.f_blocks.saturating_mul(stat.f_frsize);
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    Some(free.saturating_sub((all / 10).min(1 << 30)))
 }
 
 fn look_at_server(

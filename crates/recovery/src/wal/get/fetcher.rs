@@ -39,8 +39,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// A client that says nothing for so long is gone.
 const CLIENT: Duration = Duration::from_secs(10);
 
-/// Of the disk of `pg_wal` one tenth stays free of what nobody asked for yet.
+/// Of the disk of `pg_wal` one tenth, 1 GiB at most, stays free of what nobody asked for yet.
 const FREE_PART: u64 = 10;
+const MOST_FREE: u64 = 1 << 30;
 
 /// Where fetched files lie, in our folder.
 pub(super) fn folder_of(ours: &Path) -> PathBuf {
@@ -160,7 +161,8 @@ impl Fetcher {
         };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let all = disk.f_blocks.saturating_mul(disk.f_frsize);
-        !is_ahead || free.saturating_sub(self.source.segment_bytes()) >= all / FREE_PART
+        !is_ahead
+            || free.saturating_sub(self.source.segment_bytes()) >= (all / FREE_PART).min(MOST_FREE)
     }
 
     fn answer_all(self: &Arc<Self>, listener: &UnixListener) {

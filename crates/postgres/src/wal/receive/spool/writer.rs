@@ -79,6 +79,9 @@ enum Piece {
     End,
 }
 
+/// A part of a large disk would be more than anybody needs to get out of trouble.
+const MOST_LEFT_ALONE: u64 = 1 << 30;
+
 impl SpoolWriter {
     /// Starts the thread. `waker` is woken whenever there is room again or something became durable.
     pub fn start(spool: SharedSpool, waker: Arc<Waker>, syncing: Syncing, limits: Limits) -> Self {
@@ -150,7 +153,9 @@ impl SpoolWriter {
         if looked.0.elapsed() > LOOK_AT_DISK {
             // A disk that does not answer is noticed when it is written to.
             let has_room = rustix::fs::statvfs(self.shared.spool.root()).map_or(true, |stat| {
-                stat.f_bavail * 100 >= stat.f_blocks * self.limits.free_percent
+                let part = stat.f_blocks.saturating_mul(stat.f_frsize) / 100;
+                let left_alone = (part * self.limits.free_percent).min(MOST_LEFT_ALONE);
+                stat.f_bavail.saturating_mul(stat.f_frsize) >= left_alone
             });
             *looked = (Instant::now(), has_room);
         }
