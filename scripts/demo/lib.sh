@@ -124,11 +124,25 @@ stop_writer() {
 # How many rows the server has acknowledged; the writer's numbers have no gaps.
 acknowledged() { grep -cE '^[0-9]+$' acknowledged || true; }
 
+# What streams WAL into the vault, as a service of systemd does on a real machine.
+receiver=
+start_receiver() {
+    rekindle --quiet wal stream 2>run/receiver.log &
+    receiver=$!
+}
+stop_receiver() {
+    [[ -n $receiver ]] || return 0
+    kill "$receiver" 2>/dev/null || true
+    wait "$receiver" 2>/dev/null || true
+    receiver=
+}
+
 # clean_up: however the demo ends.
 clean_up() {
     local status=$? pid segment
     trap - EXIT INT TERM HUP
     set +e
+    stop_receiver
     stop_writer
     for pid in "${servers[@]}"; do
         kill -QUIT "$pid" 2>/dev/null
