@@ -99,6 +99,8 @@ until rm -rf server 2>/dev/null; do sleep 0.02; done
 stop_writer
 written=$(acknowledged)
 note "the server and its directory are gone; it had acknowledged $written rows of the ledger"
+stop_receiver
+note "the receiver has put the last it received into the vault, and ended"
 
 step "Back again: the last moment"
 from=$(now_ms)
@@ -117,7 +119,6 @@ IFS=' ' read -r rows highest < <(sql -d shop -F ' ' -c 'SELECT count(*), max(n) 
 lost=$((written > rows ? written - rows : 0))
 note "Lost: $lost of $written acknowledged rows. But the documents are as the accident left them:"
 sql -d shop -c "SELECT count(*) || ' documents' FROM documents"
-stop_receiver
 stop_server restored
 
 step "Back again: just before the accident"

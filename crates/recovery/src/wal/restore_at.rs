@@ -150,8 +150,8 @@ fn next_steps(request: &RestoreAtRequest, major: u32) -> Vec<String> {
     }
     if !request.keeps_archiving {
         next.push(
-            "it does not archive its own WAL; before it takes the place of the real one: ALTER \
-             SYSTEM RESET archive_mode, and restart it"
+            "it archives nothing and cannot be a standby; before it takes the place of the real \
+             one, remove the lines below `# Recovery to` from its postgresql.auto.conf, and restart it"
                 .to_owned(),
         );
     }

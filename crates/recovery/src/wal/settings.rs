@@ -59,6 +59,11 @@ pub(super) fn settings(
     if !request.keeps_archiving {
         set("archive_mode", "off".to_owned());
     }
+    // A server that answers in the middle of its recovery shows a moment that nobody asked for, and
+    // `pg_ctl -w` takes it for ready.
+    if request.action != TargetAction::Pause {
+        set("hot_standby", "off".to_owned());
+    }
     // A server that pauses has to be readable, and then insists on as many as the source had.
     for (name, value) in raised {
         set(name, value.to_string());
