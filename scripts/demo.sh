@@ -108,6 +108,7 @@ show rekindle --quiet restore --at latest --to restored
 restore_ms=$(($(now_ms) - from))
 say_command "pg_ctl -D restored -w start"
 start_server restored
+await_recovery
 say_command "psql -d shop -c 'SELECT count(*), max(written) FROM ledger'"
 sql -d shop -F ', ' -c 'SELECT count(*), max(written) FROM ledger'
 back_ms=$(($(now_ms) - disaster))
@@ -130,6 +131,7 @@ for event in json.load(sys.stdin)["happenings"]:
         print(event["before"])')
 show rekindle --quiet restore --at "$before_accident" --exclusive --to before
 start_server before
+await_recovery
 fingerprint shop >after
 same_tables before-accident after
 IFS=' ' read -r rows_then < <(sql -d shop -c 'SELECT count(*) FROM ledger')

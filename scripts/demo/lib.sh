@@ -60,6 +60,16 @@ start_server() {
     segments+=("$(sed -n 7p "$directory/postmaster.pid" | awk '{ print $2 }')")
 }
 
+# A restored server answers when it has replayed its WAL, and not before.
+await_recovery() {
+    local _
+    for _ in {1..600}; do
+        sql -d postgres -c 'SELECT 1' >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    fail 'the restored server is still in recovery after a minute'
+}
+
 stop_server() {
     as_server "$PGBIN/pg_ctl" -D "$1" -m immediate -w stop >/dev/null || true
     unset "servers[$1]"

@@ -139,8 +139,9 @@ fn next_steps(request: &RestoreAtRequest, major: u32) -> Vec<String> {
         format!(
             "start it with PostgreSQL {major}, as the user who owns {to}; it recovers by itself:"
         ),
-        format!("  pg_ctl -D {to} -o '-p 5433' -l {to}.log -w -t 86400 start"),
-        "  psql -p 5433 -c 'select pg_is_in_recovery(), now()'".to_owned(),
+        format!("  pg_ctl -D {to} -o '-p 5433' -l {to}.log -w start"),
+        "it answers when it has arrived, and not before:".to_owned(),
+        "  until psql -p 5433 -c 'select now()' 2>/dev/null; do sleep 1; done".to_owned(),
     ];
     if request.action == TargetAction::Pause && request.target != RecoveryTarget::Latest {
         next.push(
