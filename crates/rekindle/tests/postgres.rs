@@ -319,11 +319,9 @@ hint: `rekindle config show` lists the services
             1,
             "recovery point ID has nothing of a service `bd`; it has `db`",
         );
+    // Without a dump of it, the base backup is looked into.
     home.run(&["restore", "--database", "shop", "--as", "new"])
-        .fails_with(
-            1,
-            "has no dump of database `shop` of `db`; it has `postgres`",
-        );
+        .fails_with(1, "database \"shop\" does not exist");
     home.run(&["restore", "--database", "postgres", "--as", "template1"])
         .fails_with(1, "target-exists: a database `template1` exists already");
     assert!(!home.join("x").exists());

@@ -3,7 +3,8 @@
 //! ```
 //! # use rekindle_postgres::wal::reader::{Reader, Segment};
 //! # fn example(segments: Vec<Segment<Vec<u8>>>) -> Result<(), std::convert::Infallible> {
-//! let mut reader = Reader::new(segments.into_iter().map(Ok));
+//! let segments = segments.into_iter().map(Ok::<_, std::convert::Infallible>);
+//! let mut reader = Reader::new(segments);
 //! while let Some(record) = reader.next_record()? {
 //!     println!("{} {} {}", record.start(), record.rmgr(), record.bytes());
 //! }
