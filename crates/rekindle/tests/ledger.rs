@@ -67,7 +67,9 @@ fn writer(client: Client, number: u64, stop: Arc<AtomicBool>) -> JoinHandle<BTre
         let mut next = number;
         while !stop.load(Ordering::Relaxed) {
             let mut psql = client.tool("psql");
-            psql.args(["-XqtA", "-d", "postgres"])
+            // A session that is ended between two statements is told so as an error, and without
+            // ON_ERROR_STOP psql would wait for the next statement, and we for its answer.
+            psql.args(["-XqtA", "-v", "ON_ERROR_STOP=1", "-d", "postgres"])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null());
