@@ -6,6 +6,7 @@
 mod auth;
 mod connection;
 mod quote;
+mod replication;
 mod rows;
 mod secure;
 mod stream;
@@ -23,6 +24,7 @@ pub use quote::{quote_identifier, quote_literal};
 pub use rows::{Row, Rows};
 
 pub(crate) use connection::{Fields, Frame, tag};
+pub(crate) use replication::{StandbyStatus, wal_gone};
 
 use crate::error::{Doing, Error, ServerError};
 use crate::options::{ConnectOptions, SslMode};

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
 use super::base_backup::Place;
-use crate::client::{Client, Fields, Frame, copy_data, tag, unexpected};
+use crate::client::{Client, Fields, Frame, StandbyStatus, tag, unexpected, wal_gone};
 use crate::error::{Doing, Error};
 use crate::layout::{Lsn, SegmentName, SegmentSize, Timeline};
 use crate::sink::{PgdataSink, private_file, put_file};
@@ -286,14 +286,13 @@ impl<'a> Streaming<'a> {
     /// before the backup is published, and a receiver that reports flushes can be taken for a
     /// synchronous standby, which would make the server promise its clients what we do not keep.
     fn report(&mut self, answer_wanted: bool) -> Result<(), Error> {
-        let mut message = Vec::with_capacity(34);
-        message.push(b'r');
-        message.extend_from_slice(&self.position.offset().to_be_bytes());
-        message.extend_from_slice(&[0; 16]);
-        message.extend_from_slice(&postgres_clock().to_be_bytes());
-        message.push(u8::from(answer_wanted));
+        let status = StandbyStatus {
+            written: self.position,
+            answer_wanted,
+            ..StandbyStatus::default()
+        };
         self.last_status = Instant::now();
-        self.client.send_raw(&copy_data(&message))
+        self.client.send_raw(&status.message())
     }
 
     /// Fills up the last segment, which the server has not finished.
@@ -351,22 +350,6 @@ fn given_up() -> Error {
     Error::WalMissing {
         reason: "the backup was given up".to_owned(),
     }
-}
-
-/// `undefined_file` here means a segment that was recycled before it was sent.
-fn wal_gone(error: Error) -> Error {
-    match error.server_error() {
-        Some(server) if server.sqlstate == "58P01" => Error::WalMissing {
-            reason: server.message.clone(),
-        },
-        _ => error,
-    }
-}
-
-/// Microseconds since 2000, as replication messages count.
-fn postgres_clock() -> i64 {
-    const SECONDS_FROM_1970_TO_2000: i64 = 946_684_800;
-    jiff::Timestamp::now().as_microsecond() - SECONDS_FROM_1970_TO_2000 * 1_000_000
 }
 
 /// A name no other run uses at the same time; lower-case letters, digits and `_` only.

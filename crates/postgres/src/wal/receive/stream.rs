@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use super::resume::Resume;
 use super::source::Source;
 use super::wake::Waker;
-use crate::client::{Client, Fields, Frame, copy_data, copy_done, tag, unexpected};
+use crate::client::{Client, Fields, Frame, StandbyStatus, copy_done, tag, unexpected, wal_gone};
 use crate::error::{Doing, Error};
 use crate::layout::{Lsn, Timeline};
 
@@ -262,19 +262,17 @@ impl<'a> Streaming<'a> {
         }
     }
 
-    /// Source: PostgreSQL manual, "Standby status update".
     fn report(&mut self, answer_wanted: bool) -> Result<(), Error> {
         let report = self.receiver.report();
-        let mut message = Vec::with_capacity(34);
-        message.push(b'r');
-        for lsn in [self.position, report.flushed, report.applied] {
-            message.extend_from_slice(&lsn.offset().to_be_bytes());
-        }
-        message.extend_from_slice(&postgres_clock().to_be_bytes());
-        message.push(u8::from(answer_wanted));
+        let status = StandbyStatus {
+            written: self.position,
+            flushed: report.flushed,
+            applied: report.applied,
+            answer_wanted,
+        };
         self.last_status = Instant::now();
         self.told = report;
-        self.client.send_raw(&copy_data(&message))
+        self.client.send_raw(&status.message())
     }
 
     /// Tells what is safe one last time, so that the next stream begins there, and leaves in good order.
@@ -296,20 +294,4 @@ fn hung_up() -> Error {
     Error::ConnectionLost {
         source: std::io::ErrorKind::UnexpectedEof.into(),
     }
-}
-
-/// `undefined_file` here means a segment that was recycled before it was sent.
-fn wal_gone(error: Error) -> Error {
-    match error.server_error() {
-        Some(server) if server.sqlstate == "58P01" => Error::WalMissing {
-            reason: server.message.clone(),
-        },
-        _ => error,
-    }
-}
-
-/// Microseconds since 2000, as replication messages count.
-fn postgres_clock() -> i64 {
-    const SECONDS_FROM_1970_TO_2000: i64 = 946_684_800;
-    jiff::Timestamp::now().as_microsecond() - SECONDS_FROM_1970_TO_2000 * 1_000_000
 }
