@@ -6,7 +6,7 @@
 
 use std::{fs, io, path::Path};
 
-use rekindle_postgres::{ControlFile, server::Owner};
+use rekindle_postgres::{ControlFile, Timeline, layout::WalFileKind, server::Owner};
 use rekindle_vault::durable;
 
 use super::{
@@ -20,28 +20,49 @@ const SIGNAL: &str = "recovery.signal";
 /// Has the server on `old` begin a timeline above that of `restored` at its next start, if that one
 /// had begun any. Can be repeated until the server has started.
 pub(super) fn prepare(old: &Path, restored: &Path) -> Result<bool, InPlaceError> {
-    let (Ok(ours), Ok(theirs)) = (ControlFile::read(old), ControlFile::read(restored)) else {
-        // What cannot be read cannot be compared; the old server starts as it is.
+    let Ok(ours) = ControlFile::read(old) else {
+        tracing::warn!(
+            directory = %old.display(),
+            "the control file cannot be read: the server that comes back keeps its timeline"
+        );
         return Ok(false);
     };
-    if theirs.timeline <= ours.timeline {
+    // Histories, because a control file lags a promotion.
+    if newest_history(restored) <= Some(ours.timeline) {
         return Ok(false);
     }
     let auto = old.join("postgresql.auto.conf");
-    forget_recovery(old)
-        .and_then(|()| write_recovery_of_its_own(old))
-        .map_err(InPlaceError::file("write the recovery settings to", &auto))?;
     let signal = old.join(SIGNAL);
+    if signal.exists() {
+        // From an attempt that was cut short.
+        forget_recovery(old)
+            .map_err(InPlaceError::file("clear the recovery settings of", &auto))?;
+    }
+    write_recovery_of_its_own(old)
+        .map_err(InPlaceError::file("write the recovery settings to", &auto))?;
     match durable::create(&signal, b"", 0o600) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => other.map_err(InPlaceError::file("create", &signal))?,
     }
     let owner = Owner::of(old)?;
-    for path in [&auto, &signal] {
-        owner.give(path)?;
+    for path in [auto, signal, old.join("postgresql.conf")] {
+        if path.exists() {
+            owner.give(&path)?;
+        }
     }
     take_histories(restored, old)?;
     Ok(true)
+}
+
+/// The newest timeline that a directory's own WAL has a history of.
+fn newest_history(directory: &Path) -> Option<Timeline> {
+    let entries = fs::read_dir(directory.join("pg_wal")).ok()?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names
+        .filter(|name| name.parse() == Ok(WalFileKind::History))
+        .filter_map(|name| u32::from_str_radix(&name[..8], 16).ok())
+        .map(Timeline::new)
+        .max()
 }
 
 /// Takes back what the start was told, once it is over.

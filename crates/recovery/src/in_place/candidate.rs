@@ -159,7 +159,10 @@ fn ownership(site: &Site) -> Result<Ownership, InPlaceError> {
 /// stop the next recovery, that of a standby made of this server.
 pub(super) fn forget_recovery(pgdata: &Path) -> io::Result<()> {
     let auto = pgdata.join("postgresql.auto.conf");
-    let text = fs::read(&auto)?;
+    let text = match fs::read(&auto) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
     let title = RECOVERY_TITLE.as_bytes();
     let Some(at) = text.windows(title.len()).rposition(|part| part == title) else {
         return Ok(());
