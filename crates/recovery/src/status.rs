@@ -187,7 +187,7 @@ fn newest_window(
 struct WalOfServer {
     /// Where it ends.
     flushed: Option<Lsn>,
-    /// When its archiver last stored a segment.
+    /// When its archiver last stored a segment, if that is one of our archive's.
     archived: Option<Timestamp>,
 }
 
@@ -235,7 +235,7 @@ fn service_status(
     } else {
         points.iter().rev().find(has_all).cloned()
     };
-    let (state, health, reason, wal) = ask(service);
+    let (state, health, reason, wal) = ask(service, window.as_ref());
     let current_seconds = exposure(newest_point.as_ref(), window.as_ref(), wal, now);
     let target_seconds = service.rpo.map(|period| period.as_secs());
     let is_missed = !kinds.is_empty()
@@ -263,7 +263,10 @@ fn service_status(
 }
 
 /// Whether the service answers: state, health, why not, and what it says about its WAL.
-fn ask(service: &stack::Service) -> (String, String, Option<String>, WalOfServer) {
+fn ask(
+    service: &stack::Service,
+    window: Option<&Window>,
+) -> (String, String, Option<String>, WalOfServer) {
     let word = |word: &str| word.to_owned();
     let Some(settings) = service.datasets.iter().find_map(|dataset| match dataset {
         stack::Dataset::Postgres(settings) => Some(settings),
@@ -282,7 +285,7 @@ fn ask(service: &stack::Service) -> (String, String, Option<String>, WalOfServer
             Client::connect(cluster.options(), Mode::Sql)
                 .and_then(|mut client| {
                     client.query("SELECT 1")?;
-                    Ok(wal_of(&mut client))
+                    Ok(wal_of(&mut client, window))
                 })
                 .map_err(|error| with_causes(&error))
         });
@@ -298,16 +301,26 @@ fn ask(service: &stack::Service) -> (String, String, Option<String>, WalOfServer
 }
 
 /// A standby, or a role that may not ask, says nothing; that only makes the answer more careful.
-fn wal_of(client: &mut Client) -> WalOfServer {
+fn wal_of(client: &mut Client, window: Option<&Window>) -> WalOfServer {
     let ask = |client: &mut Client, sql: &str| -> Option<String> {
         client.query(sql).and_then(|rows| rows.single()).ok()
     };
-    let archived = "SELECT extract(epoch FROM last_archived_time)::bigint FROM pg_stat_archiver";
     WalOfServer {
         flushed: ask(client, "SELECT pg_current_wal_flush_lsn()").and_then(|lsn| lsn.parse().ok()),
-        archived: ask(client, archived)
+        archived: window
+            .and_then(|window| ask(client, &archived_into(window)))
             .and_then(|seconds| Timestamp::from_second(seconds.parse().ok()?).ok()),
     }
+}
+
+/// Asks for the time of the newest archived segment, if that lies within the window: a server may
+/// archive to elsewhere.
+fn archived_into(window: &Window) -> String {
+    let end = Lsn::new(window.to.lsn.offset().saturating_sub(1));
+    format!(
+        "SELECT extract(epoch FROM last_archived_time)::bigint FROM pg_stat_archiver \
+         WHERE last_archived_wal <= pg_walfile_name('{end}')"
+    )
 }
 
 #[cfg(test)]

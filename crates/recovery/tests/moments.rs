@@ -22,7 +22,7 @@ use rekindle_testing::{
     postgres::{Existing, Major, Postgres},
     temp_dir,
 };
-use rekindle_vault::{Progress, Vault, WalEffort, WalFile};
+use rekindle_vault::{LockMode, Progress, Vault, WalEffort, WalFile};
 
 /// A server that archives into a directory, a vault, and the numbers that were committed.
 struct World {
@@ -457,8 +457,7 @@ fn retention_keeps_what_every_kept_moment_needs() {
     world.commit(2);
     world.archive();
     let now = jiff::Timestamp::now();
-    let plan = plan_wal_retention(&world.vault, &world.stack, "db", now).unwrap();
-    apply_wal_retention(&world.vault, &plan).unwrap();
+    let (plan, _) = apply_wal_retention(&world.vault, &world.stack, "db", now).unwrap();
     for entry in &world.ledger[1..] {
         let request = world.request(&format!("xid:{}", entry.xid), "nowhere");
         let planned = plan_restore_at(&world.vault, &request);
@@ -470,7 +469,11 @@ fn retention_keeps_what_every_kept_moment_needs() {
         plan.removals.iter().map(|r| r.segments).sum::<u64>() >= 1,
         "{plan:?}"
     );
-    let removed = apply_wal_retention(&world.vault, &plan).unwrap();
+    let somebody = world.vault.lock(LockMode::Shared).unwrap();
+    let in_the_way = apply_wal_retention(&world.vault, &world.stack, "db", later);
+    assert!(in_the_way.is_err(), "a restore runs");
+    drop(somebody);
+    let (_, removed) = apply_wal_retention(&world.vault, &world.stack, "db", later).unwrap();
     assert_eq!(
         removed,
         plan.removals.iter().map(|r| r.segments).sum::<u64>()
@@ -485,5 +488,36 @@ fn retention_keeps_what_every_kept_moment_needs() {
     assert!(
         plan_restore_at(&world.vault, &request).is_err(),
         "its WAL is gone"
+    );
+}
+
+/// A server may push to elsewhere with success while our archive gets nothing.
+#[test]
+fn what_was_archived_elsewhere_is_no_comfort() {
+    let Some(mut world) = world(Major::V15) else {
+        return;
+    };
+    world.backup();
+    world.commit(1);
+    world.archive();
+    let text = fs::read_to_string(world.directory.path().join("rekindle.yaml")).unwrap();
+    let text = text.replace("kind: postgres,", "kind: postgres, wal: push,");
+    let config = world.directory.path().join("rekindle.yaml");
+    let stack = Stack::parse(&text, &config).unwrap().stack;
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    world.commit(1);
+    let name = world
+        .pg
+        .psql("select pg_walfile_name(pg_current_wal_insert_lsn())");
+    world.pg.psql("select pg_switch_wal()");
+    let archived = format!("select last_archived_wal >= '{name}' from pg_stat_archiver");
+    while world.pg.psql(&archived) != "t" {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let status = rekindle_recovery::status(&stack, Ok(&world.vault));
+    let exposed = status.services[0].rpo.current_seconds.unwrap();
+    assert!(
+        exposed >= 3,
+        "since the last commit that we have: {exposed}"
     );
 }

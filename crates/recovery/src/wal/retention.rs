@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rekindle_postgres::{Lsn, SegmentName, Timeline, layout::TimelineHistory};
 use rekindle_stack::Stack;
-use rekindle_vault::{Vault, WalArchive};
+use rekindle_vault::{LockMode, Vault, WalArchive};
 use serde::Serialize;
 
 use super::{
@@ -102,15 +102,25 @@ pub fn plan_wal_retention(
     Ok(plan)
 }
 
-/// Removes what a plan says, oldest first, so that being stopped in the middle leaves no hole.
-/// Returns how many files were removed.
+/// Plans and removes while nobody else uses the vault, so that the plan is true when it is carried
+/// out and no restore loses WAL in its middle. Oldest first: being stopped leaves no hole. Returns
+/// the plan, and how many files were removed.
 ///
 /// # Errors
-/// As the store failed; what was not removed yet stays.
-pub fn apply_wal_retention(vault: &Vault, plan: &WalRetentionPlan) -> Result<u64, RecoveryError> {
+/// [`VaultError::Locked`](rekindle_vault::VaultError::Locked) if a backup or restore runs, and as the
+/// store failed; what was not removed yet stays.
+pub fn apply_wal_retention(
+    vault: &Vault,
+    stack: &Stack,
+    service: &str,
+    now: Timestamp,
+) -> Result<(WalRetentionPlan, u64), RecoveryError> {
+    let lock = vault.lock(LockMode::Exclusive)?;
+    let plan = plan_wal_retention(vault, stack, service, now)?;
+    lock.ensure_held()?;
     let (Some(system), Some(archive)) = (plan.system_identifier, moments::archive_of(vault)?)
     else {
-        return Ok(0);
+        return Ok((plan, 0));
     };
     let mut removed = 0;
     for removal in &plan.removals {
@@ -122,7 +132,7 @@ pub fn apply_wal_retention(vault: &Vault, plan: &WalRetentionPlan) -> Result<u64
             timeline = %removal.timeline, first = removal.first, last = removal.last, "WAL removed"
         );
     }
-    Ok(removed)
+    Ok((plan, removed))
 }
 
 fn remove(
@@ -152,7 +162,15 @@ pub(super) fn decide(
             ));
             return Ok((Vec::new(), count(view), because));
         };
-        let Some(anchor) = anchor(view, bases, &lineage, since, times)? else {
+        let anchor = anchor(view, bases, &lineage, since, times)?;
+        if anchor.is_none() && view.timelines().last() == Some(&timeline) {
+            because.push(format!(
+                "all WAL stays: no base backup leads to timeline {timeline}, the newest; the next \
+                 `rekindle backup` makes one"
+            ));
+            return Ok((Vec::new(), count(view), because));
+        }
+        let Some(anchor) = anchor else {
             because.push(format!(
                 "timeline {timeline}: no moment since {} needs its own WAL",
                 utc(since)

@@ -5,7 +5,6 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use rekindle_recovery::wal::{WalRetentionPlan, apply_wal_retention, plan_wal_retention};
-use rekindle_vault::Vault;
 use serde_json::json;
 
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
     commands::services,
     errors::{CliError, Exit},
     output::{count, time, write_json},
+    signals,
 };
 
 const EXAMPLES: &str = "\
@@ -49,14 +49,20 @@ pub fn run(app: &App, command: &RetentionCommand, out: &mut dyn Write) -> Result
     let stack = app.stack()?;
     let vault = rekindle_recovery::open_vault(&stack.vault)?;
     let now = Timestamp::now();
-    let plans = services::with_postgres(&stack)
-        .iter()
-        .map(|service| plan_wal_retention(&vault, &stack, service, now))
-        .collect::<Result<Vec<_>, _>>()?;
-    let removed = match command {
-        RetentionCommand::Apply(ApplyArgs { yes: true }) => Some(apply(&vault, &plans)?),
-        _ => None,
-    };
+    let is_applied = matches!(command, RetentionCommand::Apply(ApplyArgs { yes: true }));
+    let (mut plans, mut removed) = (Vec::new(), None);
+    if is_applied {
+        signals::watch(&vault, "interrupted: what was not removed yet stays");
+    }
+    for service in services::with_postgres(&stack) {
+        if is_applied {
+            let (plan, files) = apply_wal_retention(&vault, &stack, &service, now)?;
+            plans.push(plan);
+            removed = Some(removed.unwrap_or(0) + files);
+        } else {
+            plans.push(plan_wal_retention(&vault, &stack, &service, now)?);
+        }
+    }
     if app.is_json() {
         write_json(out, &json!({ "wal": plans, "removed_files": removed }))?;
         return Ok(Exit::Done);
@@ -69,14 +75,6 @@ pub fn run(app: &App, command: &RetentionCommand, out: &mut dyn Write) -> Result
         app.next([app.command("retention apply --yes")]);
     }
     Ok(Exit::Done)
-}
-
-fn apply(vault: &Vault, plans: &[WalRetentionPlan]) -> Result<u64, CliError> {
-    let mut removed = 0;
-    for plan in plans {
-        removed += apply_wal_retention(vault, plan)?;
-    }
-    Ok(removed)
 }
 
 fn write_plan(plan: &WalRetentionPlan, done: bool, out: &mut dyn Write) -> Result<(), CliError> {
