@@ -3,7 +3,7 @@
 use clap::Args;
 use rekindle_recovery::guard::{Guard, GuardFinding, GuardOptions, Severity};
 
-use crate::app::App;
+use crate::{app::App, errors::CliError};
 
 /// What a person decides about findings.
 #[derive(Debug, Args)]
@@ -17,6 +17,20 @@ pub struct GuardArgs {
 }
 
 impl GuardArgs {
+    /// Refuses options that would have no effect.
+    ///
+    /// # Errors
+    /// [`CliError::WrongUse`] if one is given.
+    pub fn refuse(&self) -> Result<(), CliError> {
+        if self.force.is_empty() && !self.create_missing {
+            return Ok(());
+        }
+        Err(CliError::wrong_use(
+            "`--force` and `--create-missing` are about databases restored into a running server",
+            "leave them out: what stands in the way of a data directory is not to be overridden",
+        ))
+    }
+
     /// As the library takes it.
     pub fn options(&self) -> GuardOptions {
         GuardOptions {

@@ -103,6 +103,7 @@ pub fn run(app: &App, args: &RestoreArgs, out: &mut dyn Write) -> Result<Exit, C
         return from::undo(app, args, database, out);
     }
     if let Some(asked) = args.swap.asked() {
+        args.guards.refuse()?;
         return in_place::run(app, args, asked, out);
     }
     if let Some(wanted) = args.beside.wanted() {
@@ -110,6 +111,7 @@ pub fn run(app: &App, args: &RestoreArgs, out: &mut dyn Write) -> Result<Exit, C
     }
     match &args.to {
         Some(to) => {
+            args.guards.refuse()?;
             let to = absolute(to).map_err(CliError::io("find", to.display()))?;
             match &args.moment.at {
                 Some(target) => at::run(app, args, target, to, out),
