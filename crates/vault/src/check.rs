@@ -119,6 +119,10 @@ impl Vault {
         thoroughness: Thoroughness,
         progress: &Arc<Progress>,
     ) -> Result<CheckReport, VaultError> {
+        if self.has_cache() {
+            // What lies in the store is to be checked, not what was kept of it.
+            return self.without_cache().check(thoroughness, progress);
+        }
         let _lock = self.lock_for_reading()?;
         let mut report = CheckReport::default();
         let (index, failed) = self.load_index_files()?;

@@ -120,8 +120,8 @@ impl Index {
         }
     }
 
-    /// Takes in many packs at once, as when a vault is opened.
-    pub(crate) fn add_all(&self, packs: &[StoredPack]) {
+    /// Takes in many packs, as when a vault is opened. Nothing is found before [`Index::sort`].
+    pub(crate) fn add_unsorted(&self, packs: &[StoredPack]) {
         let mut inner = self.write();
         for pack in packs {
             let number = inner.pack_number(pack.id);
@@ -131,7 +131,16 @@ impl Index {
                 .map(|blob| Entry::new(number, &blob.packed()));
             inner.sorted.extend(entries);
         }
-        inner.sort();
+    }
+
+    /// Makes findable what was added without order.
+    pub(crate) fn sort(&self) {
+        self.write().sort();
+    }
+
+    /// The packs that the index has heard of.
+    pub(crate) fn packs(&self) -> Vec<Id> {
+        self.read().packs.clone()
     }
 
     /// Drops what is said to lie in these packs.
@@ -353,7 +362,8 @@ mod tests {
     fn every_blob_is_found_and_no_other() {
         let index = Index::default();
         let old: Vec<_> = (0..5000).map(|n| blob(n, BlobKind::Data)).collect();
-        index.add_all(&[StoredPack::new(Id::of(b"old"), &old)]);
+        index.add_unsorted(&[StoredPack::new(Id::of(b"old"), &old)]);
+        index.sort();
         let new: Vec<_> = (5000..6000).map(|n| blob(n, BlobKind::Data)).collect();
         index.add_pack(Id::of(b"new"), &new);
         for n in 0..6000 {
@@ -374,7 +384,8 @@ mod tests {
     fn data_and_tree_of_one_id_are_two_blobs() {
         let index = Index::default();
         let pack = StoredPack::new(Id::of(b"p"), &[blob(1, BlobKind::Data)]);
-        index.add_all(&[pack]);
+        index.add_unsorted(&[pack]);
+        index.sort();
         let id = Id::of(&1_u32.to_le_bytes());
         assert!(!index.contains(BlobKind::Tree, &id));
         index.add_pack(Id::of(b"q"), &[blob(1, BlobKind::Tree)]);

@@ -12,6 +12,7 @@ pub mod age;
 mod backup;
 mod blob;
 mod budget;
+mod cache;
 mod check;
 mod chunk;
 mod crypto;

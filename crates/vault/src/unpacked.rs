@@ -47,25 +47,28 @@ pub(crate) fn seal(key: &Key, kind: FileKind, json: &[u8]) -> Result<(Id, Vec<u8
     Ok((Id::of(&sealed), sealed))
 }
 
-/// Reads a value; its bytes must have the hash that is their name.
+/// Reads a value.
 pub(crate) fn load<T: DeserializeOwned>(
     store: &dyn Store,
     key: &Key,
     kind: FileKind,
     id: &Id,
 ) -> Result<T, VaultError> {
-    let json = load_bytes(store, key, kind, id)?;
-    serde_json::from_slice(&json).map_err(|error| VaultError::damaged(kind, id, error))
+    parsed(key, kind, id, store.read(&ObjectKey::of(kind, id))?)
 }
 
-/// Reads JSON text; its bytes must have the hash that is their name.
-pub(crate) fn load_bytes(
-    store: &dyn Store,
+/// The value in a file that was read; its bytes must have the hash that is their name.
+pub(crate) fn parsed<T: DeserializeOwned>(
     key: &Key,
     kind: FileKind,
     id: &Id,
-) -> Result<Vec<u8>, VaultError> {
-    let mut sealed = store.read(&ObjectKey::of(kind, id))?;
+    sealed: Vec<u8>,
+) -> Result<T, VaultError> {
+    let json = opened(key, kind, id, sealed)?;
+    serde_json::from_slice(&json).map_err(|error| VaultError::damaged(kind, id, error))
+}
+
+fn opened(key: &Key, kind: FileKind, id: &Id, mut sealed: Vec<u8>) -> Result<Vec<u8>, VaultError> {
     if kind != FileKind::Config && Id::of(&sealed) != *id {
         return Err(VaultError::damaged(kind, id, "its hash is not its name"));
     }

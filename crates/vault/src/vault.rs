@@ -1,25 +1,35 @@
 //! An open vault.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    path::Path,
+    sync::Arc,
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     blob::BlobKind,
+    cache::Cache,
     crypto::Key,
     error::VaultError,
     host::Host,
     id::Id,
-    index::{Index, StoredIndex},
+    index::{Index, Location, StoredIndex},
     keyfile::{self, KeyInfo, Password},
     lock::{self, Lock, LockInfo, LockMode},
     opener::Opener,
     pack::{self, PackedBlob},
     snapshot::{Snapshot, StoredSnapshot},
     store::{FileKind, ObjectKey, Store},
+    together,
     tree::{Node, NodeKind, Tree},
     unpacked,
 };
+
+/// Index files that are in memory at the same time while the index is read.
+const INDEX_FILES_AT_ONCE: usize = 16;
 
 /// The version of restic's format that this engine reads and writes.
 const FORMAT_VERSION: u32 = 2;
@@ -35,6 +45,8 @@ pub struct Vault {
     pub(crate) password: Password,
     /// Hash of the sealed configuration, by which the vault is known again.
     pub(crate) config_hash: Id,
+    /// Where files of a vault that lies far away are kept.
+    cache: Option<Arc<Cache>>,
     key_id: Id,
 }
 
@@ -96,6 +108,7 @@ impl Vault {
             host,
             password: password.clone(),
             config_hash: Id::of(&sealed),
+            cache: None,
             key_id,
         })
     }
@@ -143,8 +156,57 @@ impl Vault {
             host: Host::current(),
             password: password.clone(),
             config_hash,
+            cache: None,
             key_id,
         })
+    }
+
+    /// Keeps snapshots, indexes and trees in a folder of this machine, for a vault that lies far
+    /// away; `folder` may be shared by many vaults. They lie there sealed as in the vault.
+    #[must_use]
+    pub fn with_cache(mut self, folder: &Path) -> Self {
+        // The hash of the configuration too: a vault made anew in the same place is another.
+        let own = folder.join(&self.config_hash.to_string()[..32]);
+        self.cache = Some(Arc::new(Cache::new(own)));
+        self
+    }
+
+    /// The same vault, read from its store only.
+    pub(crate) fn without_cache(&self) -> Self {
+        Self {
+            cache: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether files may come from this machine instead of the store.
+    pub(crate) const fn has_cache(&self) -> bool {
+        self.cache.is_some()
+    }
+
+    /// A snapshot or index file.
+    fn load<T: DeserializeOwned>(&self, kind: FileKind, id: &Id) -> Result<T, VaultError> {
+        let sealed = match &self.cache {
+            Some(cache) => cache.read(&*self.store, kind, id)?,
+            None => self.store.read(&ObjectKey::of(kind, id))?,
+        };
+        unpacked::parsed(&self.key, kind, id, sealed)
+    }
+
+    /// Files of a kind, in order of `ids`; several are fetched and opened at a time.
+    fn load_all<T: DeserializeOwned + Send>(
+        &self,
+        kind: FileKind,
+        ids: &[Id],
+    ) -> Vec<Result<T, VaultError>> {
+        together::each(ids, |id| self.load(kind, id))
+    }
+
+    /// Drops what was kept here of files that the vault has no more.
+    fn tidy_cache(&self, kind: FileKind, ids: impl IntoIterator<Item = Id>) {
+        if let Some(cache) = &self.cache {
+            cache.keep_only(kind, &ids.into_iter().collect::<HashSet<_>>());
+        }
     }
 
     /// Where it is, for people.
@@ -242,14 +304,21 @@ impl Vault {
     pub(crate) fn load_index_files(&self) -> Result<(Index, Vec<VaultError>), VaultError> {
         let index = Index::default();
         let mut failed = Vec::new();
-        let mut packs = Vec::new();
-        for id in self.list_ids(FileKind::Index)? {
-            match unpacked::load::<StoredIndex>(&*self.store, &self.key, FileKind::Index, &id) {
-                Ok(stored) => packs.extend(stored.packs),
-                Err(error) => failed.push(error),
+        let ids = self.list_ids(FileKind::Index)?;
+        self.tidy_cache(FileKind::Index, ids.iter().copied());
+        // A few at a time: as text and as structures they take several times the table's room.
+        for some in ids.chunks(INDEX_FILES_AT_ONCE) {
+            for stored in self.load_all::<StoredIndex>(FileKind::Index, some) {
+                match stored {
+                    Ok(stored) => index.add_unsorted(&stored.packs),
+                    Err(error) => failed.push(error),
+                }
             }
         }
-        index.add_all(&packs);
+        index.sort();
+        if failed.is_empty() {
+            self.tidy_cache(FileKind::Pack, index.packs());
+        }
         Ok((index, failed))
     }
 
@@ -317,9 +386,11 @@ impl Vault {
     pub fn readable_snapshots(&self) -> Result<(Vec<Snapshot>, Vec<VaultError>), VaultError> {
         let mut snapshots = Vec::new();
         let mut failed = Vec::new();
-        for id in self.list_ids(FileKind::Snapshot)? {
-            match unpacked::load::<StoredSnapshot>(&*self.store, &self.key, FileKind::Snapshot, &id)
-            {
+        let ids = self.list_ids(FileKind::Snapshot)?;
+        self.tidy_cache(FileKind::Snapshot, ids.iter().copied());
+        let loaded = self.load_all::<StoredSnapshot>(FileKind::Snapshot, &ids);
+        for (id, stored) in ids.into_iter().zip(loaded) {
+            match stored {
                 Ok(stored) => snapshots.push(Snapshot { id, stored }),
                 // Forgotten by somebody since the listing: no longer a snapshot.
                 Err(error) if error.is_not_found() => {}
@@ -356,7 +427,7 @@ impl Vault {
         match ids[..] {
             [] => Err(none()),
             [id] => {
-                let stored = unpacked::load(&*self.store, &self.key, FileKind::Snapshot, &id)?;
+                let stored = self.load(FileKind::Snapshot, &id)?;
                 Ok(Snapshot { id, stored })
             }
             _ => Err(VaultError::AmbiguousSnapshot {
@@ -391,10 +462,27 @@ impl Vault {
             .find(kind, id)
             .ok_or(VaultError::MissingBlob { id: *id })?;
         let mut sealed = vec![0; location.blob.length as usize];
+        if let Some(tree) = self.kept_tree(&location, &mut sealed) {
+            return Ok(tree);
+        }
         let pack = ObjectKey::of(FileKind::Pack, &location.pack);
         self.store
             .read_range(&pack, u64::from(location.blob.offset), &mut sealed)?;
         Opener::default().into_opened(&self.key, &location.pack, &location.blob, &mut sealed)
+    }
+
+    /// A tree out of a pack that is kept on this machine. Trees are small and lie side by side, so
+    /// that to fetch their pack whole costs less than to ask for each.
+    fn kept_tree(&self, location: &Location, sealed: &mut [u8]) -> Option<Vec<u8>> {
+        let cache = self.cache.as_ref()?;
+        let (pack, blob) = (&location.pack, &location.blob);
+        if blob.kind != BlobKind::Tree
+            || !cache.read_pack(&*self.store, pack, u64::from(blob.offset), sealed)
+        {
+            return None;
+        }
+        let opened = Opener::default().into_opened(&self.key, pack, blob, sealed);
+        opened.inspect_err(|_| cache.drop_pack(pack)).ok()
     }
 
     /// Reads a tree.
