@@ -1,7 +1,7 @@
 //! The engine alone, for benchmarks and profiles: no configuration, no services.
 //!
 //! `engine init VAULT`, `engine backup VAULT DIR [pages]`, `engine restore VAULT DIR`,
-//! `engine check VAULT`. The password is `bench`; `THREADS` restore, and
+//! `engine check VAULT`, `engine copy VAULT VAULT`. The password is `bench`; `THREADS` restore, and
 //! pages are cut every `CHUNK_KIB`.
 
 #![allow(clippy::print_stderr, reason = "an example talks to whoever runs it")]
@@ -15,7 +15,7 @@ use std::{
 };
 
 use rekindle_vault::{
-    BackupOptions, Chunking, LocalFile, LocalTree, Node, NodeKind, Password, Progress,
+    BackupOptions, Chunking, CopyOptions, LocalFile, LocalTree, Node, NodeKind, Password, Progress,
     RestoreOptions, SnapshotDraft, Thoroughness, TreePath, Vault, WhenMissing, store::LocalStore,
 };
 
@@ -43,6 +43,19 @@ fn main() -> Result<(), Box<dyn Error>> {
             let vault = Vault::open(store, &password)?;
             let report = vault.check(Thoroughness::AllData, &Arc::new(Progress::default()))?;
             assert!(report.is_whole(), "{report:?}");
+        }
+        ["copy", _, to] => {
+            let vault = Vault::open(store, &password)?;
+            let to = Vault::open(Arc::new(LocalStore::new(to)), &password)?;
+            let (snapshots, progress) = (vault.snapshots()?, Arc::default());
+            let report =
+                vault.copy_snapshots_to(&to, &snapshots, &CopyOptions::default(), &progress)?;
+            assert!(report.is_complete(), "{report:?}");
+            eprintln!(
+                "{} snapshots, {} bytes",
+                report.copied.len(),
+                report.stored_bytes
+            );
         }
         _ => return Err("see the first lines of this example".into()),
     }

@@ -23,6 +23,12 @@ const MAC_BYTES: usize = 16;
 
 type AesCtr = StreamCipherCoreWrapper<ctr::CtrCore<Aes256, ctr::flavors::Ctr128BE>>;
 
+/// The plain text in a message that [`Key::open_in_place`] has opened; empty if it is too short to be one.
+pub fn body_of(opened: &[u8]) -> &[u8] {
+    let end = opened.len().saturating_sub(MAC_BYTES);
+    opened.get(IV_BYTES..end).unwrap_or_default()
+}
+
 /// A key that seals and opens: the repository's master key, or one derived from a password.
 #[derive(Clone)]
 pub struct Key {

@@ -15,6 +15,7 @@ mod budget;
 mod cache;
 mod check;
 mod chunk;
+mod copy;
 mod crypto;
 mod diff;
 mod direct;
@@ -49,6 +50,9 @@ pub use backup::{
 pub use blob::{BlobKind, Compression, DataClass};
 pub use check::{CheckReport, Hit, Problem, Thoroughness};
 pub use chunk::Chunking;
+pub use copy::{
+    CopiedSnapshot, CopiedSnapshots, CopyDamage, CopyEstimate, CopyOptions, CopyReport, CopyToError,
+};
 pub use diff::{Change, Difference};
 pub use error::VaultError;
 pub use host::Host;

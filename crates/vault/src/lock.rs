@@ -150,6 +150,7 @@ pub struct Lock {
     shared: Arc<Shared>,
     stop: Option<Sender<()>>,
     refresher: Option<JoinHandle<()>>,
+    is_released: bool,
 }
 
 struct Shared {
@@ -187,6 +188,7 @@ impl Lock {
             shared,
             stop: None,
             refresher: None,
+            is_released: false,
         };
         if mode == LockMode::Exclusive {
             thread::sleep(SETTLE);
@@ -259,12 +261,33 @@ impl Shared {
         let old = std::mem::replace(&mut *current, new);
         drop(current);
         held().remove(&old);
-        Ok(self.store.delete(&ObjectKey::of(FileKind::Lock, &old))?)
+        // The new one counts. Whoever may write and not delete leaves the old one to become stale.
+        if let Err(error) = self.store.delete(&ObjectKey::of(FileKind::Lock, &old)) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the lock was renewed, but the old one could not be removed"
+            );
+        }
+        Ok(())
     }
 }
 
-impl Drop for Lock {
-    fn drop(&mut self) {
+impl Lock {
+    /// Removes the lock, and tells whether that could be done: who may write and not delete leaves
+    /// it behind, and it becomes stale in 30 minutes.
+    ///
+    /// # Errors
+    /// As the store failed.
+    pub fn release(mut self) -> Result<(), VaultError> {
+        self.let_go()
+    }
+
+    /// Does nothing the second time.
+    fn let_go(&mut self) -> Result<(), VaultError> {
+        if self.is_released {
+            return Ok(());
+        }
+        self.is_released = true;
         drop(self.stop.take());
         if let Some(refresher) = self.refresher.take()
             && refresher.join().is_err()
@@ -273,11 +296,14 @@ impl Drop for Lock {
         }
         let id = self.shared.current();
         held().remove(&id);
-        if let Err(error) = self
-            .shared
-            .store
-            .delete(&ObjectKey::of(FileKind::Lock, &id))
-        {
+        let key = ObjectKey::of(FileKind::Lock, &id);
+        Ok(self.shared.store.delete(&key)?)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = self.let_go() {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "our lock could not be removed; it becomes stale in 30 minutes"

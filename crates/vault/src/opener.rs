@@ -1,7 +1,13 @@
 //! Opens sealed blobs: decrypts, decompresses, and verifies each against its id.
 
 use crate::{
-    blob, crypto::Key, error::VaultError, hash, id::Id, pack::PackedBlob, store::FileKind,
+    blob,
+    crypto::{Key, body_of},
+    error::VaultError,
+    hash,
+    id::Id,
+    pack::PackedBlob,
+    store::FileKind,
 };
 
 /// Opens blobs of a pack, two at a time where it can, because two hashes cost less together.
@@ -20,9 +26,27 @@ impl Opener {
         &mut self,
         key: &Key,
         pack: &Id,
-        (start, bytes): (u32, &mut [u8]),
+        bytes: (u32, &mut [u8]),
         blobs: impl Iterator<Item = PackedBlob>,
         mut each: impl FnMut(usize, Result<&[u8], VaultError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.open_each_twofold(key, pack, bytes, blobs, |number, opened| {
+            each(number, opened.map(|opened| opened.plain))
+        })
+    }
+
+    /// As [`Opener::open_each`], and gives the bytes as they were before they were sealed, too: for
+    /// whoever seals them again with another key.
+    ///
+    /// # Errors
+    /// The first error of `each`.
+    pub fn open_each_twofold<E>(
+        &mut self,
+        key: &Key,
+        pack: &Id,
+        (start, bytes): (u32, &mut [u8]),
+        blobs: impl Iterator<Item = PackedBlob>,
+        mut each: impl FnMut(usize, Result<Opened<'_>, VaultError>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut blobs = blobs.enumerate();
         while let Some((number, first)) = blobs.next() {
@@ -30,10 +54,9 @@ impl Opener {
             let [plain_a, plain_b] = &mut self.plain;
             let a = decode(key, pack, &first, within(bytes, start, &first), plain_a);
             let Some((next_number, second)) = second else {
-                each(
-                    number,
-                    a.and_then(|()| verified(pack, &first, plain_a, Id::of(plain_a))),
-                )?;
+                let id = Id::of(plain_a);
+                let opened = a.and_then(|()| verified(pack, &first, plain_a, id));
+                each(number, with_body(opened, bytes, start, &first))?;
                 break;
             };
             let b = decode(key, pack, &second, within(bytes, start, &second), plain_b);
@@ -41,14 +64,10 @@ impl Opener {
                 (Ok(()), Ok(())) => hash::pair_of(plain_a, plain_b),
                 _ => [Id::of(plain_a), Id::of(plain_b)],
             };
-            each(
-                number,
-                a.and_then(|()| verified(pack, &first, plain_a, id_a)),
-            )?;
-            each(
-                next_number,
-                b.and_then(|()| verified(pack, &second, plain_b, id_b)),
-            )?;
+            let opened = a.and_then(|()| verified(pack, &first, plain_a, id_a));
+            each(number, with_body(opened, bytes, start, &first))?;
+            let opened = b.and_then(|()| verified(pack, &second, plain_b, id_b));
+            each(next_number, with_body(opened, bytes, start, &second))?;
         }
         Ok(())
     }
@@ -85,6 +104,27 @@ impl Opener {
         let [plain, _] = self.plain;
         Ok(plain)
     }
+}
+
+/// A blob that has the hash that is its name.
+pub(crate) struct Opened<'a> {
+    /// Its content.
+    pub plain: &'a [u8],
+    /// What was sealed: the content, or its compressed form.
+    pub body: &'a [u8],
+}
+
+/// Adds the body of a blob that was opened in place.
+fn with_body<'a>(
+    opened: Result<&'a [u8], VaultError>,
+    bytes: &'a mut [u8],
+    start: u32,
+    place: &PackedBlob,
+) -> Result<Opened<'a>, VaultError> {
+    let plain = opened?;
+    // What could be opened is there, and longer than what sealing adds.
+    let body = within(bytes, start, place).map_or(&[][..], |sealed| body_of(sealed));
+    Ok(Opened { plain, body })
 }
 
 /// The sealed bytes of a blob; `None` if the pack ends before them.

@@ -54,7 +54,7 @@ pub enum BackupError {
 
 /// Where threads leave the first error and look whether there is one.
 #[derive(Default)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     happened: AtomicBool,
     first: Mutex<Option<BackupError>>,
 }

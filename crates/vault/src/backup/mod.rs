@@ -5,10 +5,10 @@
 //! last, and only if nothing failed, every pack is acknowledged and listed, and our lock still
 //! holds.
 
-mod failure;
+pub(crate) mod failure;
 mod local_file;
 mod local_tree;
-mod packer;
+pub(crate) mod packer;
 mod parent;
 mod stream;
 mod tree_builder;

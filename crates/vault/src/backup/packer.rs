@@ -40,14 +40,14 @@ const INDEX_AGE: Duration = Duration::from_secs(30);
 
 /// Figures of what was new.
 #[derive(Default)]
-pub(super) struct Added {
+pub(crate) struct Added {
     pub data_blobs: AtomicU64,
     pub tree_blobs: AtomicU64,
     pub plain_bytes: AtomicU64,
     pub stored_bytes: AtomicU64,
 }
 
-pub(super) struct Packer {
+pub(crate) struct Packer {
     inner: Arc<Inner>,
     queue: Sender<Parcel>,
     data: Vec<Mutex<PackBuilder>>,
@@ -83,7 +83,7 @@ struct Unlisted {
 }
 
 /// The threads that bring packs to the store, until [`Packer::close`].
-pub(super) struct Uploads {
+pub(crate) struct Uploads {
     inner: Arc<Inner>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -159,19 +159,38 @@ impl Packer {
         plain: &[u8],
         tools: &mut Tools,
     ) -> Result<(), BackupError> {
-        tools.sealed.clear();
         let compressed = tools.compressor.compress(plain)?;
         let plain_length = compressed.map(|_| plain.len() as u32);
         let body = compressed.unwrap_or(plain);
+        self.store_body(
+            (kind, id),
+            body,
+            plain_length,
+            &mut tools.sealed,
+            tools.shard,
+        )
+    }
+
+    /// Seals and packs a claimed blob whose body is compressed already, or never will be: then
+    /// `plain_length` is `None`. `sealed` is room to work in, `shard` the caller's number.
+    pub fn store_body(
+        &self,
+        (kind, id): (BlobKind, Id),
+        body: &[u8],
+        plain_length: Option<u32>,
+        sealed: &mut Vec<u8>,
+        shard: usize,
+    ) -> Result<(), BackupError> {
+        sealed.clear();
         self.inner
             .vault
             .key
-            .seal_into(body, &mut tools.sealed)
+            .seal_into(body, sealed)
             .map_err(VaultError::from)?;
-        let sealed = &tools.sealed;
-        self.inner.added.count(kind, plain.len(), sealed.len());
+        let plain_bytes = plain_length.map_or(body.len(), |length| length as usize);
+        self.inner.added.count(kind, plain_bytes, sealed.len());
         let builder = match kind {
-            BlobKind::Data => &self.data[tools.shard % self.data.len()],
+            BlobKind::Data => &self.data[shard % self.data.len()],
             BlobKind::Tree => &self.tree,
         };
         let mut builder = lock(builder);
@@ -218,7 +237,7 @@ impl Packer {
 }
 
 /// What a worker needs to store blobs: reused, because making it costs more than using it.
-pub(super) struct Tools {
+pub(crate) struct Tools {
     compressor: Compressor,
     sealed: Vec<u8>,
     shard: usize,
@@ -320,7 +339,7 @@ impl Uploads {
 }
 
 /// Proof that everything is stored and listed, and its figures.
-pub(super) struct Finished {
+pub(crate) struct Finished {
     inner: Arc<Inner>,
 }
 
