@@ -74,6 +74,7 @@ impl Key {
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut raw = Zeroizing::new([0; 64]);
         getrandom::fill(raw.as_mut())?;
+        clear_unused_bits(&mut raw[48..]);
         Ok(Self::from_bytes(raw))
     }
 
@@ -192,6 +193,18 @@ pub(crate) struct StoredMasterKey {
 struct StoredMac {
     k: String,
     r: String,
+}
+
+/// Poly1305 ignores 22 bits of `r` (RFC 8439, 2.5). restic writes them as zeros when it adds a password,
+/// so a key that has others would be another one, by its bytes, behind each password, and what is
+/// derived from it too.
+fn clear_unused_bits(r: &mut [u8]) {
+    for at in [3, 7, 11, 15] {
+        r[at] &= 0x0f;
+    }
+    for at in [4, 8, 12] {
+        r[at] &= 0xfc;
+    }
 }
 
 fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {

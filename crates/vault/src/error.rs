@@ -86,6 +86,72 @@ pub enum VaultError {
         /// How it was noticed.
         reason: String,
     },
+    /// Some recovery points were forgotten, then something failed.
+    #[error("{} recovery points were forgotten, and {} were not: {}", forgotten.len(), left.len(), shorts(left))]
+    ForgotInPart {
+        /// Those that are gone.
+        forgotten: Vec<Id>,
+        /// Those that are still there; the first of them may be gone too, if its store does not
+        /// say what it did.
+        left: Vec<Id>,
+        /// Why.
+        source: Box<VaultError>,
+    },
+    /// There is a hold of this name already.
+    #[error("there is a hold `{name}` already")]
+    HoldExists {
+        /// Its name.
+        name: String,
+    },
+    /// There is no hold of this name.
+    #[error("there is no hold `{name}`")]
+    NoHold {
+        /// What was asked for.
+        name: String,
+    },
+    /// A name that no hold can have.
+    #[error("`{name}` is no name of a hold: letters, digits, `-`, `_` and `.`, 64 at most")]
+    BadHoldName {
+        /// The name.
+        name: String,
+    },
+    /// No key of this id.
+    #[error("there is no key `{wanted}` in the vault")]
+    NoKey {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// A beginning of an id that fits several keys.
+    #[error("`{wanted}` fits {count} keys")]
+    AmbiguousKey {
+        /// What was asked for.
+        wanted: String,
+        /// How many it fits.
+        count: usize,
+    },
+    /// Without this key the vault could not be opened any more, or not as it is opened now.
+    #[error("key {} stays: {reason}", id.short())]
+    KeyNeeded {
+        /// The key.
+        id: Id,
+        /// Why it is needed.
+        reason: String,
+    },
+    /// A password that opens a key already.
+    #[error("this password opens the vault already, by key {}", id.short())]
+    PasswordInUse {
+        /// The key.
+        id: Id,
+    },
+    /// The key that the vault was opened by was removed.
+    #[error("the password of the vault at {location} was changed while it was open")]
+    PasswordChanged {
+        /// Where.
+        location: String,
+    },
+    /// A password that would not keep anybody out.
+    #[error("the new password is empty")]
+    EmptyPassword,
     /// The store failed.
     #[error("the vault's store failed")]
     Store(#[from] StoreError),
@@ -101,6 +167,11 @@ pub enum VaultError {
     /// A text of ours could not be written as JSON.
     #[error("write JSON")]
     Json(#[from] serde_json::Error),
+}
+
+fn shorts(ids: &[Id]) -> String {
+    let ids: Vec<_> = ids.iter().map(Id::short).collect();
+    ids.join(", ")
 }
 
 impl VaultError {

@@ -115,6 +115,17 @@ pub(crate) fn add(
     password: &Password,
     host: &Host,
 ) -> Result<Id, VaultError> {
+    let (id, content) = new(master, password, host)?;
+    store.create(&ObjectKey::of(FileKind::Key, &id), &content)?;
+    Ok(id)
+}
+
+/// A key file by which `password` opens the vault, and the name that it has to have.
+pub(crate) fn new(
+    master: &Key,
+    password: &Password,
+    host: &Host,
+) -> Result<(Id, Vec<u8>), VaultError> {
     let mut salt = [0; 64];
     getrandom::fill(&mut salt)?;
     let derived = NEW_COST
@@ -135,9 +146,7 @@ pub(crate) fn add(
         data: BASE64.encode(sealed),
     };
     let content = serde_json::to_vec(&stored)?;
-    let id = Id::of(&content);
-    store.create(&ObjectKey::of(FileKind::Key, &id), &content)?;
-    Ok(id)
+    Ok((Id::of(&content), content))
 }
 
 type Keys = Vec<(Id, StoredKey)>;

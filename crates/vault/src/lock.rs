@@ -224,6 +224,16 @@ impl Lock {
         }
     }
 
+    /// As [`Lock::ensure_held`], and that nobody else may be in the vault.
+    pub(crate) fn ensure_exclusive(&self) -> Result<(), VaultError> {
+        if self.shared.mode != LockMode::Exclusive {
+            return Err(VaultError::LockLost {
+                reason: "it is shared with others".to_owned(),
+            });
+        }
+        self.ensure_held()
+    }
+
     fn start_refreshing(&mut self) {
         let (stop, stopped) = bounded::<()>(0);
         let shared = Arc::clone(&self.shared);

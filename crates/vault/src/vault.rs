@@ -17,7 +17,7 @@ use crate::{
     host::Host,
     id::Id,
     index::{Index, Location, StoredIndex},
-    keyfile::{self, KeyInfo, Password},
+    keyfile::{self, Password},
     lock::{self, Lock, LockInfo, LockMode},
     opener::Opener,
     pack::{self, PackedBlob},
@@ -47,7 +47,8 @@ pub struct Vault {
     pub(crate) config_hash: Id,
     /// Where files of a vault that lies far away are kept.
     cache: Option<Arc<Cache>>,
-    key_id: Id,
+    /// The key that the vault was opened by.
+    pub(crate) key_id: Id,
 }
 
 /// The repository's configuration. Source: restic's design document, "Repository Layout".
@@ -264,32 +265,6 @@ impl Vault {
         Ok(())
     }
 
-    /// The key files, without their secrets.
-    ///
-    /// # Errors
-    /// As the store failed; damaged key files are left out and logged.
-    pub fn keys(&self) -> Result<Vec<KeyInfo>, VaultError> {
-        let (keys, damaged) = keyfile::load(&*self.store)?;
-        for error in damaged {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a key file was passed over"
-            );
-        }
-        Ok(keys
-            .iter()
-            .map(|(id, key)| key.info(*id, *id == self.key_id))
-            .collect())
-    }
-
-    /// Adds a password by which the vault opens too.
-    ///
-    /// # Errors
-    /// As the store failed.
-    pub fn add_key(&self, password: &Password) -> Result<Id, VaultError> {
-        keyfile::add(&*self.store, &self.key, password, &self.host)
-    }
-
     /// Reads the whole index.
     ///
     /// # Errors
@@ -441,16 +416,11 @@ impl Vault {
     /// `original` keeps its id, as restic does it.
     ///
     /// # Errors
-    /// As the store failed; there may be two then, and there is never none.
+    /// [`VaultError::NoSnapshot`] if it is gone; as the store failed: there may be two then, and there
+    /// is never none.
     pub fn set_tags(&self, snapshot: &Snapshot, tags: Vec<String>) -> Result<Snapshot, VaultError> {
-        let _lock = self.lock(LockMode::Exclusive)?;
-        let mut stored = snapshot.stored.clone();
-        stored.original = stored.original.or(Some(snapshot.id));
-        stored.tags = tags;
-        let id = unpacked::save(&*self.store, &self.key, FileKind::Snapshot, &stored)?;
-        self.store
-            .delete(&ObjectKey::of(FileKind::Snapshot, &snapshot.id))?;
-        Ok(Snapshot { id, stored })
+        let lock = self.lock(LockMode::Exclusive)?;
+        self.set_tags_under(&lock, snapshot, tags)
     }
 
     /// Reads one blob and verifies it against its id.

@@ -78,6 +78,11 @@ impl ObjectKey {
         Self(text.to_owned())
     }
 
+    /// The key of an object in a folder of ours; both are known to be well-formed.
+    pub(crate) fn below(folder: &'static str, name: &str) -> Self {
+        Self(format!("{folder}/{name}"))
+    }
+
     /// The key of a file of this kind and id.
     #[must_use]
     pub fn of(kind: FileKind, id: &Id) -> Self {

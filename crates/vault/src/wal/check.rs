@@ -71,7 +71,7 @@ fn check_key_file(file: &KeyFile, is_needed: bool, report: &mut CheckReport) {
             "`{KEY_FILE}` does not open ({error}), so other programs cannot read the WAL archive by this password; unless it \
              opens by another password of the vault, remove it, and the next use of the archive makes it anew"
         )),
-        KeyFile::Missing | KeyFile::Ours | KeyFile::Other(_) => {}
+        KeyFile::Missing | KeyFile::Ours { .. } | KeyFile::Other(_) => {}
     }
 }
 
