@@ -10,7 +10,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{blob::BlobKind, id::Id, pack::PackedBlob};
+use crate::{
+    blob::BlobKind,
+    id::Id,
+    pack::{self, PackedBlob},
+};
 
 /// Where a blob lies: the pack and the place in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +108,52 @@ impl Index {
             pack,
             blob: entry.blob(),
         })
+    }
+
+    /// All places where this blob lies, in no order: two after an interrupted prune, or where it was stored anew because
+    /// one is damaged.
+    #[must_use]
+    pub fn find_all(&self, kind: BlobKind, id: &Id) -> Vec<Location> {
+        let inner = self.read();
+        let location = |entry: &Entry| {
+            let pack = *inner.packs.get((entry.pack & PACK_NUMBER) as usize)?;
+            let blob = entry.blob();
+            Some(Location { pack, blob })
+        };
+        inner.find_all(kind, id).filter_map(location).collect()
+    }
+
+    /// What is said to lie in these packs, ordered by place; a pack of which nothing is said is left out. Looks through
+    /// the whole index once.
+    pub(crate) fn blobs_in(&self, packs: &HashSet<Id>) -> HashMap<Id, Vec<PackedBlob>> {
+        let inner = self.read();
+        let mut found: HashMap<Id, Vec<PackedBlob>> = HashMap::new();
+        for entry in inner.sorted.iter().chain(inner.recent.values()) {
+            if let Some(pack) = inner.packs.get((entry.pack & PACK_NUMBER) as usize)
+                && packs.contains(pack)
+            {
+                found.entry(*pack).or_default().push(entry.blob());
+            }
+        }
+        for blobs in found.values_mut() {
+            blobs.sort_by_key(|blob| blob.offset);
+        }
+        found
+    }
+
+    /// How long each pack is at least, if it holds what is said of it.
+    pub(crate) fn least_pack_bytes(&self) -> Vec<(Id, u64)> {
+        let inner = self.read();
+        let mut packs: Vec<Option<pack::LeastBytes>> = vec![None; inner.packs.len()];
+        for entry in inner.sorted.iter().chain(inner.recent.values()) {
+            if let Some(pack) = packs.get_mut((entry.pack & PACK_NUMBER) as usize) {
+                pack.get_or_insert_default().add(&entry.blob());
+            }
+        }
+        let named = inner.packs.iter().zip(packs);
+        named
+            .filter_map(|(id, least)| Some((*id, least?.bytes())))
+            .collect()
     }
 
     /// Takes in the blobs of a pack that the store has acknowledged.
@@ -212,18 +262,34 @@ impl Inner {
     }
 
     fn find(&self, kind: BlobKind, id: &Id) -> Option<&Entry> {
-        self.recent.get(&(*id, kind)).or_else(|| {
+        self.find_all(kind, id).next()
+    }
+
+    fn find_all(&self, kind: BlobKind, id: &Id) -> impl Iterator<Item = &Entry> {
+        let sorted = move || {
             let near = interpolate(&self.sorted, id)?;
             // A blob may be there as data and as tree, and twice after an interrupted prune.
             let same = |entry: &&Entry| entry.id == *id;
             let after = self.sorted[near..].iter().take_while(same);
             let before = self.sorted[..near].iter().rev().take_while(same);
-            after.chain(before).find(|entry| entry.kind() == kind)
-        })
+            Some(
+                after
+                    .chain(before)
+                    .filter(move |entry| entry.kind() == kind),
+            )
+        };
+        let recent = self.recent.get(&(*id, kind));
+        let sorted = std::iter::once_with(sorted).flatten().flatten();
+        recent.into_iter().chain(sorted)
     }
 
+    /// Sorts by id. What two index files say alike stands once: a pack would look shorter than what is listed in it.
     fn sort(&mut self) {
-        self.sorted.sort_unstable_by_key(|entry| entry.id);
+        let place = |entry: &Entry| (entry.pack, entry.offset, entry.length);
+        self.sorted
+            .sort_unstable_by(|a, b| a.id.cmp(&b.id).then_with(|| place(a).cmp(&place(b))));
+        self.sorted
+            .dedup_by(|a, b| a.id == b.id && place(a) == place(b));
     }
 
     fn sort_recent(&mut self) {
@@ -390,6 +456,39 @@ mod tests {
         assert!(!index.contains(BlobKind::Tree, &id));
         index.add_pack(Id::of(b"q"), &[blob(1, BlobKind::Tree)]);
         assert!(index.contains(BlobKind::Tree, &id) && index.contains(BlobKind::Data, &id));
+    }
+
+    #[test]
+    fn what_two_index_files_say_alike_counts_once() {
+        let index = Index::default();
+        let blobs = [blob(1, BlobKind::Data), blob(2, BlobKind::Tree)];
+        for _ in 0..2 {
+            index.add_unsorted(&[StoredPack::new(Id::of(b"p"), &blobs)]);
+        }
+        index.sort();
+        let least = vec![(Id::of(b"p"), pack::least_bytes(&blobs))];
+        assert_eq!(index.least_pack_bytes(), least);
+        assert_eq!((index.len(), index.by_pack()[0].1.len()), (2, 2));
+    }
+
+    #[test]
+    fn every_place_of_a_blob_is_found() {
+        let index = Index::default();
+        let (one, other) = (blob(1, BlobKind::Data), blob(2, BlobKind::Data));
+        let packs = [b"p", b"q"].map(|pack| StoredPack::new(Id::of(pack), &[one, other]));
+        index.add_unsorted(&packs);
+        index.sort();
+        index.add_pack(Id::of(b"r"), &[one]);
+        let packs = |blob: &PackedBlob| {
+            let places = index.find_all(BlobKind::Data, &blob.id);
+            places.iter().map(|at| at.pack).collect::<HashSet<_>>()
+        };
+        assert_eq!(packs(&one), [b"p", b"q", b"r"].map(|p| Id::of(p)).into());
+        assert_eq!(packs(&other), [b"p", b"q"].map(|p| Id::of(p)).into());
+        let inside = index.blobs_in(&[Id::of(b"q"), Id::of(b"r"), Id::of(b"s")].into());
+        assert_eq!(inside[&Id::of(b"q")], [one, other]);
+        assert_eq!(inside[&Id::of(b"r")], [one]);
+        assert_eq!(inside.len(), 2);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod crypto;
 mod diff;
 mod direct;
 pub mod durable;
+mod elsewhere;
 mod error;
 mod forget;
 mod goquote;
@@ -36,7 +37,9 @@ mod pack;
 mod path;
 mod polynomial;
 mod progress;
+mod reindex;
 mod restore;
+mod set_aside;
 mod snapshot;
 mod stats;
 pub mod store;
@@ -51,7 +54,10 @@ pub use backup::{
     SnapshotDraft, Taken, TreeReport, WhenMissing,
 };
 pub use blob::{BlobKind, Compression, DataClass};
-pub use check::{CheckReport, Hit, Problem, Thoroughness};
+pub use check::{
+    BudgetedCheck, CheckReport, Coverage, Hit, Problem, Thoroughness, VerifiedRecord,
+    VerifiedRecordError,
+};
 pub use chunk::Chunking;
 pub use copy::{
     CopiedSnapshot, CopiedSnapshots, CopyDamage, CopyEstimate, CopyOptions, CopyReport, CopyToError,
@@ -68,6 +74,7 @@ pub use lock::{Lock, LockConflict, LockInfo, LockMode};
 pub use pack::PackedBlob;
 pub use path::{BadPath, TreePath};
 pub use progress::Progress;
+pub use reindex::{ReindexPlan, ReindexReport, UnreadablePack};
 pub use restore::{
     FileDamage, Ownership, RestoreError, RestoreOptions, RestoreReport, UnfinishedRestore,
 };

@@ -105,13 +105,32 @@ const LONG_ENTRY_BYTES: usize = SHORT_ENTRY_BYTES + 4;
 
 /// How long a pack with these blobs and their header is at least; it may hold others too.
 pub(crate) fn least_bytes(blobs: &[PackedBlob]) -> u64 {
-    let end = |blob: &PackedBlob| u64::from(blob.offset) + u64::from(blob.length);
-    let entry = |blob: &PackedBlob| match blob.uncompressed_length {
-        Some(_) => LONG_ENTRY_BYTES,
-        None => SHORT_ENTRY_BYTES,
-    };
-    let header = blobs.iter().map(entry).sum::<usize>() + OVERHEAD_BYTES + size_of::<u32>();
-    blobs.iter().map(end).max().unwrap_or(0) + header as u64
+    let mut least = LeastBytes::default();
+    blobs.iter().for_each(|blob| least.add(blob));
+    least.bytes()
+}
+
+/// [`least_bytes`] of blobs that come one by one, in any order, each once.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct LeastBytes {
+    end: u64,
+    header: u64,
+}
+
+impl LeastBytes {
+    pub fn add(&mut self, blob: &PackedBlob) {
+        let end = u64::from(blob.offset) + u64::from(blob.length);
+        self.end = self.end.max(end);
+        let entry = match blob.uncompressed_length {
+            Some(_) => LONG_ENTRY_BYTES,
+            None => SHORT_ENTRY_BYTES,
+        };
+        self.header += entry as u64;
+    }
+
+    pub fn bytes(self) -> u64 {
+        self.end + self.header + (OVERHEAD_BYTES + size_of::<u32>()) as u64
+    }
 }
 
 fn write_entry(blob: &PackedBlob, header: &mut Vec<u8>) {

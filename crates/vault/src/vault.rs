@@ -423,27 +423,9 @@ impl Vault {
         self.set_tags_under(&lock, snapshot, tags)
     }
 
-    /// Reads one blob and verifies it against its id.
-    ///
-    /// # Errors
-    /// [`VaultError::MissingBlob`], [`VaultError::Damaged`], or as the store failed.
-    pub fn read_blob(&self, index: &Index, kind: BlobKind, id: &Id) -> Result<Vec<u8>, VaultError> {
-        let location = index
-            .find(kind, id)
-            .ok_or(VaultError::MissingBlob { id: *id })?;
-        let mut sealed = vec![0; location.blob.length as usize];
-        if let Some(tree) = self.kept_tree(&location, &mut sealed) {
-            return Ok(tree);
-        }
-        let pack = ObjectKey::of(FileKind::Pack, &location.pack);
-        self.store
-            .read_range(&pack, u64::from(location.blob.offset), &mut sealed)?;
-        Opener::default().into_opened(&self.key, &location.pack, &location.blob, &mut sealed)
-    }
-
     /// A tree out of a pack that is kept on this machine. Trees are small and lie side by side, so
     /// that to fetch their pack whole costs less than to ask for each.
-    fn kept_tree(&self, location: &Location, sealed: &mut [u8]) -> Option<Vec<u8>> {
+    pub(crate) fn kept_tree(&self, location: &Location, sealed: &mut [u8]) -> Option<Vec<u8>> {
         let cache = self.cache.as_ref()?;
         let (pack, blob) = (&location.pack, &location.blob);
         if blob.kind != BlobKind::Tree

@@ -260,7 +260,7 @@ impl Vault {
         plan.make_directories(target.directory())?;
         let files = Files::new(target.directory(), &plan, options);
         let mut damages = plan.damages(&lost);
-        damages.extend(transfer::run(self, &plan, &files, options)?);
+        damages.extend(transfer::run(self, &index, &plan, &files, options)?);
         let left_out = plan.make_others(target.directory(), options.ownership)?;
         plan.make_hard_links(target.directory(), &mut damages)?;
         plan.finish_directories(target.directory(), options.ownership)?;

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     error::VaultError,
+    index::{Index, Location},
     opener::Opener,
     progress::Progress,
     store::{FileKind, ObjectKey},
@@ -35,6 +36,7 @@ const THREADS_PER_CORE: usize = 2;
 
 struct Transfer<'a> {
     vault: &'a Vault,
+    index: &'a Index,
     plan: &'a Plan,
     files: &'a Files<'a>,
     ranges: Vec<Range<usize>>,
@@ -48,6 +50,7 @@ struct Transfer<'a> {
 /// Restores the content of all files; returns which ones are not whole.
 pub(super) fn run(
     vault: &Vault,
+    index: &Index,
     plan: &Plan,
     files: &Files<'_>,
     options: &RestoreOptions,
@@ -62,6 +65,7 @@ pub(super) fn run(
     let ranges = ranges(&plan.pieces);
     let transfer = Transfer {
         vault,
+        index,
         plan,
         files,
         parts: Parts::new(ranges.len(), threads),
@@ -194,10 +198,7 @@ impl Transfer<'_> {
                     let opened = opener.open(&self.vault.key, pack, &same[0].blob(), bytes);
                     self.place(same, opened, writer)?;
                 }
-                Err(error) => {
-                    let error = VaultError::from(error);
-                    self.damage(same, &error.in_full());
-                }
+                Err(error) => self.place(same, Err(error.into()), writer)?,
             }
         }
         Ok(())
@@ -210,12 +211,19 @@ impl Transfer<'_> {
         opened: Result<&[u8], VaultError>,
         writer: &mut Writer<'_>,
     ) -> Result<(), RestoreError> {
+        let elsewhere;
         let plain = match opened {
             Ok(plain) => plain,
-            Err(error) => {
-                self.damage(places, &error.to_string());
-                return Ok(());
-            }
+            Err(error) => match self.read_elsewhere(places, &error)? {
+                Some(plain) => {
+                    elsewhere = plain;
+                    &elsewhere
+                }
+                None => {
+                    self.damage(places, &error.in_full());
+                    return Ok(());
+                }
+            },
         };
         let is_hole = is_zero(plain);
         for place in places {
@@ -227,6 +235,21 @@ impl Transfer<'_> {
             self.progress.did_bytes(plain.len() as u64);
         }
         Ok(())
+    }
+
+    /// The blob of these places, if it lies in another pack too and can be read there.
+    fn read_elsewhere(
+        &self,
+        places: &[Piece],
+        error: &VaultError,
+    ) -> Result<Option<Vec<u8>>, VaultError> {
+        let Some(first) = places.first().filter(|_| error.is_damage_or_missing()) else {
+            return Ok(None);
+        };
+        let blob = first.blob();
+        let pack = self.plan.packs[first.pack as usize];
+        self.vault
+            .read_blob_elsewhere(self.index, &Location { pack, blob })
     }
 
     fn damage(&self, places: &[Piece], reason: &str) {

@@ -17,21 +17,34 @@ use crate::{
 };
 
 impl Vault {
-    /// Checks the WAL archive; changes nothing, and makes no key file.
+    /// Checks the WAL archive; changes nothing, and makes no key file. Returns the files that are long enough to be
+    /// read.
     pub(crate) fn check_wal(
         &self,
         thoroughness: Thoroughness,
         progress: &Progress,
         report: &mut CheckReport,
-    ) -> Result<(), VaultError> {
+    ) -> Result<Vec<WalListed>, VaultError> {
         let files = self.check_wal_names(report)?;
-        let (keys, key_file) = WalKeys::load(self)?;
+        let (_, key_file) = WalKeys::load(self)?;
         check_key_file(&key_file, !files.is_empty(), report);
         report.wal_files = files.len();
         if thoroughness == Thoroughness::AllData {
-            read_all(&self.archive_of(keys), &files, progress, report)?;
+            progress.expect_bytes(files.iter().map(|listed| listed.stored_bytes).sum());
+            self.read_wal(&files, progress, report)?;
         }
-        Ok(())
+        Ok(files)
+    }
+
+    /// Reads these files of the archive and verifies them; returns those that are damaged.
+    pub(crate) fn read_wal(
+        &self,
+        files: &[WalListed],
+        progress: &Progress,
+        report: &mut CheckReport,
+    ) -> Result<Vec<WalFile>, VaultError> {
+        let (keys, _) = WalKeys::load(self)?;
+        read_all(&self.archive_of(keys), files, progress, report)
     }
 
     /// What is there and long enough to be read.
@@ -80,8 +93,8 @@ fn read_all(
     files: &[WalListed],
     progress: &Progress,
     report: &mut CheckReport,
-) -> Result<(), VaultError> {
-    progress.expect_bytes(files.iter().map(|listed| listed.stored_bytes).sum());
+) -> Result<Vec<WalFile>, VaultError> {
+    let mut damaged = Vec::new();
     let threads = thread::available_parallelism().map_or(2, Into::into);
     let outcomes = together::each_of(threads, files, |listed| {
         let outcome = archive.get(&listed.file).map(drop);
@@ -91,8 +104,11 @@ fn read_all(
     for (listed, outcome) in files.iter().zip(outcomes) {
         match outcome {
             Ok(()) => report.verified_bytes += listed.stored_bytes,
-            Err(error) => report.losses(vec![error.into()])?,
+            Err(error) => {
+                report.losses(vec![error.into()])?;
+                damaged.push(listed.file.clone());
+            }
         }
     }
-    Ok(())
+    Ok(damaged)
 }
