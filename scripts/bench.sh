@@ -5,17 +5,19 @@
 #   SCALE=20 scripts/bench.sh            a tenth of the data: a quick look
 #   ONLY='in place,pgBackRest'           variants with one of these words in their name
 #   ROUNDS=5 BENCH_DIR=/mnt/x KEEP=1     more rounds, elsewhere, the cluster left for a look
-#   PARTS=wal                            only this part: backup, wal
-#   REKINDLE=FILE                        this program, instead of building one
+#   PARTS=wal                            only this part: backup, wal, files
+#   FILES_MIB=200                        a tenth of the tree of files
+#   REKINDLE=FILE ENGINE=FILE            these programs, instead of building them
 #
 # The report goes to stdout, all measurements to $BENCH_DIR/results.jsonl. A program that is not
 # installed and cannot be is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-rivals=(pgbackrest restic zstd)
+rivals=(pgbackrest restic zstd borg)
 for package in "${rivals[@]}"; do
     command -v "$package" >/dev/null && continue
+    [[ $package != borg ]] || package=borgbackup
     [[ $(id -u) == 0 ]] && DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
         --no-install-recommends "$package" >&2 ||
         printf '!!! %s is not installed, and cannot be\n' "$package" >&2
@@ -23,7 +25,14 @@ done
 
 # shellcheck source=scripts/bench/build.sh
 source scripts/bench/build.sh
-program=$(build_rekindle "$PWD")
-parts=${PARTS-backup wal}
-[[ $parts != *backup* ]] || python3 -B scripts/bench/run.py "$program"
-[[ $parts != *wal* ]] || python3 -B scripts/bench/wal.py "$program"
+parts=${PARTS-backup wal files}
+if [[ $parts == *backup* || $parts == *wal* ]]; then
+    program=$(build_rekindle "$PWD")
+    [[ $parts != *backup* ]] || python3 -B scripts/bench/run.py "$program"
+    [[ $parts != *wal* ]] || python3 -B scripts/bench/wal.py "$program"
+fi
+# Files are measured on the engine alone. rustic, if it is to be compared: `cargo install rustic-rs`.
+if [[ $parts == *files* ]]; then
+    engine=${ENGINE-$(build_engine "$PWD")}
+    python3 -B scripts/bench/files.py "$engine"
+fi

@@ -14,3 +14,13 @@ build_rekindle() {
             python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"] + "/release/rekindle")'
     )
 }
+
+# build_engine REPOSITORY: builds the engine alone, and prints its path.
+build_engine() {
+    (
+        cd "$1"
+        cargo build --release --locked --quiet --package rekindle-vault --example engine
+        cargo metadata --no-deps --format-version 1 |
+            python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"] + "/release/examples/engine")'
+    )
+}

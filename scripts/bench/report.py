@@ -15,22 +15,23 @@ PHASES = {
 }
 
 
-def write(results, parts, cores):
-    """Yields the lines of the report. `results` are dictionaries as `run.py` records them."""
-    for phase, (title, size) in PHASES.items():
+def write(results, parts, cores, phases=None, rival=RIVAL):
+    """Yields the lines of the report. `results` are dictionaries as `run.py` records them; `rival`
+    begins the names of those that all are compared with."""
+    for phase, (title, size) in (phases or PHASES).items():
         rows = [r for r in results if r["phase"] == phase]
         if rows:
-            yield from phase_table(title, size, rows)
+            yield from phase_table(title, size, rows, rival)
             yield ""
     yield from limits_table(parts, cores)
 
 
-def phase_table(title, size, rows):
+def phase_table(title, size, rows, rival):
     names = list(dict.fromkeys(row["variant"] for row in rows))
     of = {name: summary([row for row in rows if row["variant"] == name]) for name in names}
-    rivals = [of[name]["wall"] for name in names if name.startswith(RIVAL)]
+    rivals = [of[name]["wall"] for name in names if name.startswith(rival)]
     columns = ["", "seconds", "spread", "MiB/s of source", *([size] if size else []),
-               "CPU s", "+ server", "peak MiB", *(["× best pgBackRest"] if rivals else [])]
+               "CPU s", "+ server", "peak MiB", *([f"× best {rival}"] if rivals else [])]
     yield f"### {title}"
     yield ""
     yield "| " + " | ".join(columns) + " |"
