@@ -8,6 +8,7 @@ use std::{
     sync::RwLock,
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,6 +39,8 @@ struct Inner {
     sorted: Vec<Entry>,
     /// Blobs added since the last sort.
     recent: HashMap<(Id, BlobKind), Entry>,
+    /// What lies in packs that are on their way out: readers find it, writers do not count on it.
+    leaving: Vec<Entry>,
 }
 
 /// 48 bytes; the two highest bits of `pack` tell the kind and whether it is compressed.
@@ -92,17 +95,18 @@ impl Entry {
 }
 
 impl Index {
-    /// Whether this blob is stored.
+    /// Whether this blob is stored, to stay: a writer may count on it.
     #[must_use]
     pub fn contains(&self, kind: BlobKind, id: &Id) -> bool {
         self.read().find(kind, id).is_some()
     }
 
-    /// Where this blob lies.
+    /// Where this blob lies; if nowhere else, in a pack that is on its way out.
     #[must_use]
     pub fn find(&self, kind: BlobKind, id: &Id) -> Option<Location> {
         let inner = self.read();
-        let entry = inner.find(kind, id)?;
+        let leaving = || find_sorted(&inner.leaving, kind, *id).next();
+        let entry = inner.find(kind, id).or_else(leaving)?;
         let pack = *inner.packs.get((entry.pack & PACK_NUMBER) as usize)?;
         Some(Location {
             pack,
@@ -120,7 +124,9 @@ impl Index {
             let blob = entry.blob();
             Some(Location { pack, blob })
         };
-        inner.find_all(kind, id).filter_map(location).collect()
+        let leaving = find_sorted(&inner.leaving, kind, *id);
+        let all = inner.find_all(kind, id).chain(leaving);
+        all.filter_map(location).collect()
     }
 
     /// What is said to lie in these packs, ordered by place; a pack of which nothing is said is left out. Looks through
@@ -128,7 +134,14 @@ impl Index {
     pub(crate) fn blobs_in(&self, packs: &HashSet<Id>) -> HashMap<Id, Vec<PackedBlob>> {
         let inner = self.read();
         let mut found: HashMap<Id, Vec<PackedBlob>> = HashMap::new();
-        for entry in inner.sorted.iter().chain(inner.recent.values()) {
+        let only_leaving = |entry: &&Entry| inner.find(entry.kind(), &entry.id).is_none();
+        let leaving = inner.leaving.iter().filter(only_leaving);
+        for entry in inner
+            .sorted
+            .iter()
+            .chain(inner.recent.values())
+            .chain(leaving)
+        {
             if let Some(pack) = inner.packs.get((entry.pack & PACK_NUMBER) as usize)
                 && packs.contains(pack)
             {
@@ -193,6 +206,41 @@ impl Index {
         self.read().packs.clone()
     }
 
+    /// Takes in packs that are on their way out.
+    pub(crate) fn add_leaving(&self, packs: &[StoredPack]) {
+        if packs.is_empty() {
+            return;
+        }
+        let mut inner = self.write();
+        for pack in packs {
+            let number = inner.pack_number(pack.id);
+            let blobs = pack.blobs.iter();
+            let entries = blobs.map(|blob| Entry::new(number, &blob.packed()));
+            inner.leaving.extend(entries);
+        }
+        inner.leaving.sort_unstable_by_key(|entry| entry.id);
+    }
+
+    /// The packs that are on their way out, with what only they have, ordered by place.
+    pub(crate) fn leaving_by_pack(&self) -> Vec<(Id, Vec<PackedBlob>)> {
+        let inner = self.read();
+        let mut packs: HashMap<Id, Vec<PackedBlob>> = HashMap::new();
+        for entry in &inner.leaving {
+            let Some(pack) = inner.packs.get((entry.pack & PACK_NUMBER) as usize) else {
+                continue;
+            };
+            let only_here = inner.find(entry.kind(), &entry.id).is_none();
+            let blobs = packs.entry(*pack).or_default();
+            blobs.extend(only_here.then(|| entry.blob()));
+        }
+        let mut packs: Vec<_> = packs.into_iter().collect();
+        packs.sort_unstable_by_key(|(id, _)| *id);
+        for (_, blobs) in &mut packs {
+            blobs.sort_by_key(|blob| blob.offset);
+        }
+        packs
+    }
+
     /// Drops what is said to lie in these packs.
     pub(crate) fn forget_packs(&self, packs: &HashSet<Id>) {
         let mut inner = self.write();
@@ -203,6 +251,7 @@ impl Index {
         let stays = |entry: &Entry| !gone.contains(&(entry.pack & PACK_NUMBER));
         inner.sorted.retain(stays);
         inner.recent.retain(|_, entry| stays(entry));
+        inner.leaving.retain(stays);
     }
 
     /// How many blobs there are.
@@ -229,6 +278,7 @@ impl Index {
                 blobs.push(entry.blob());
             }
         }
+        packs.retain(|(_, blobs)| !blobs.is_empty());
         for (_, blobs) in &mut packs {
             blobs.sort_by_key(|blob| blob.offset);
         }
@@ -266,21 +316,10 @@ impl Inner {
     }
 
     fn find_all(&self, kind: BlobKind, id: &Id) -> impl Iterator<Item = &Entry> {
-        let sorted = move || {
-            let near = interpolate(&self.sorted, id)?;
-            // A blob may be there as data and as tree, and twice after an interrupted prune.
-            let same = |entry: &&Entry| entry.id == *id;
-            let after = self.sorted[near..].iter().take_while(same);
-            let before = self.sorted[..near].iter().rev().take_while(same);
-            Some(
-                after
-                    .chain(before)
-                    .filter(move |entry| entry.kind() == kind),
-            )
-        };
         let recent = self.recent.get(&(*id, kind));
-        let sorted = std::iter::once_with(sorted).flatten().flatten();
-        recent.into_iter().chain(sorted)
+        recent
+            .into_iter()
+            .chain(find_sorted(&self.sorted, kind, *id))
     }
 
     /// Sorts by id. What two index files say alike stands once: a pack would look shorter than what is listed in it.
@@ -297,6 +336,19 @@ impl Inner {
             .extend(self.recent.drain().map(|(_, entry)| entry));
         self.sort();
     }
+}
+
+fn find_sorted(sorted: &[Entry], kind: BlobKind, id: Id) -> impl Iterator<Item = &Entry> {
+    let near = move || {
+        let near = interpolate(sorted, &id)?;
+        // A blob may be there as data and as tree, and twice after an interrupted prune.
+        let same = move |entry: &&Entry| entry.id == id;
+        let after = sorted[near..].iter().take_while(same);
+        let before = sorted[..near].iter().rev().take_while(same);
+        let all = after.chain(before);
+        Some(all.filter(move |entry| entry.kind() == kind))
+    };
+    std::iter::once_with(near).flatten().flatten()
 }
 
 /// A position of `id` in a sorted table: ids are hashes, so the first guess is nearly right.
@@ -333,19 +385,30 @@ fn prefix(id: &Id) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// An index file. Source: restic's design document, "Indexing".
+/// An index file. Source: restic's design document, "Indexing"; of packs on their way out, the type
+/// `IndexFile` of `rustic_core`. Stock restic passes over fields that it does not know.
 #[derive(Serialize, Deserialize, Default)]
 pub(crate) struct StoredIndex {
     /// Index files this one replaces; they may still lie there, and say the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supersedes: Vec<Id>,
     pub packs: Vec<StoredPack>,
+    /// Packs on their way out. One that is among `packs`, of this file or another, is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packs_to_delete: Vec<StoredPack>,
 }
 
 #[derive(Serialize, Deserialize, Clone)]
 pub(crate) struct StoredPack {
     pub id: Id,
     pub blobs: Vec<StoredBlob>,
+    /// Of a pack on its way out: since when. Text, because a time that somebody else writes
+    /// otherwise must not make the index unreadable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    /// Length of the pack, where its blobs do not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
@@ -389,7 +452,40 @@ impl StoredPack {
         Self {
             id,
             blobs: blobs.iter().map(stored).collect(),
+            time: None,
+            size: None,
         }
+    }
+
+    /// Since when it is on its way out, if that can be read.
+    pub fn time(&self) -> Option<Timestamp> {
+        self.time.as_ref()?.parse().ok()
+    }
+
+    /// The same pack, on its way out since `time`.
+    pub fn leaving(mut self, time: Timestamp) -> Self {
+        self.time = Some(time.to_string());
+        self
+    }
+
+    /// The same pack, back for good.
+    pub fn staying(mut self) -> Self {
+        self.time = None;
+        self
+    }
+
+    /// The same pack, with its length.
+    pub fn sized(mut self, bytes: u64) -> Self {
+        self.size = Some(bytes);
+        self
+    }
+}
+
+impl StoredIndex {
+    /// All packs it names, and whether each is on its way out.
+    pub fn named_packs(&self) -> impl Iterator<Item = (&StoredPack, bool)> {
+        let staying = self.packs.iter().map(|pack| (pack, false));
+        staying.chain(self.packs_to_delete.iter().map(|pack| (pack, true)))
     }
 }
 
@@ -504,6 +600,32 @@ mod tests {
         assert!(
             (0..150_000_u32).all(|n| index.contains(BlobKind::Data, &Id::of(&n.to_le_bytes())))
         );
+    }
+
+    #[test]
+    fn what_is_on_its_way_out_is_found_and_not_counted_on() {
+        let index = Index::default();
+        let (old, new) = (blob(1, BlobKind::Data), blob(2, BlobKind::Data));
+        index.add_leaving(&[StoredPack::new(Id::of(b"out"), &[old, new])]);
+        index.add_pack(Id::of(b"in"), &[new]);
+        assert!(!index.contains(old.kind, &old.id) && index.contains(new.kind, &new.id));
+        let pack = |blob: &PackedBlob| index.find(blob.kind, &blob.id).unwrap().pack;
+        assert_eq!((pack(&old), pack(&new)), (Id::of(b"out"), Id::of(b"in")));
+        assert_eq!(index.leaving_by_pack(), [(Id::of(b"out"), vec![old])]);
+        index.forget_packs(&[Id::of(b"out")].into());
+        assert!(index.find(old.kind, &old.id).is_none());
+    }
+
+    #[test]
+    fn an_index_file_reads_as_rustic_writes_it() {
+        let json = r#"{"packs":[],"packs_to_delete":[{"id":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "blobs":[],"time":"2026-11-21T08:30:00.5+01:00","size":4711}]}"#;
+        let stored: StoredIndex = serde_json::from_str(json).unwrap();
+        let time = stored.packs_to_delete[0].time().unwrap();
+        assert_eq!(time.to_string(), "2026-11-21T07:30:00.5Z");
+        assert!(serde_json::to_string(&stored).unwrap().contains("4711"));
+        let odd: StoredIndex = serde_json::from_str(&json.replace("2026", "then")).unwrap();
+        assert_eq!(odd.packs_to_delete[0].time(), None);
     }
 
     #[test]

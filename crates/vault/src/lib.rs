@@ -32,11 +32,13 @@ mod index;
 mod keyfile;
 mod keys;
 mod lock;
+mod lock_wait;
 mod opener;
 mod pack;
 mod path;
 mod polynomial;
 mod progress;
+mod prune;
 mod reindex;
 mod restore;
 mod set_aside;
@@ -74,6 +76,9 @@ pub use lock::{Lock, LockConflict, LockInfo, LockMode};
 pub use pack::PackedBlob;
 pub use path::{BadPath, TreePath};
 pub use progress::Progress;
+pub use prune::{
+    Grace, MaxUnused, PackStep, PlannedPack, PruneError, PruneOptions, PrunePlan, PruneReport,
+};
 pub use reindex::{ReindexPlan, ReindexReport, UnreadablePack};
 pub use restore::{
     FileDamage, Ownership, RestoreError, RestoreOptions, RestoreReport, UnfinishedRestore,

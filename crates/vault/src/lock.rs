@@ -32,9 +32,6 @@ use crate::{
 const REFRESH_EVERY: Duration = Duration::from_secs(5 * 60);
 /// A lock this old belongs to nobody any more.
 const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
-/// Between writing an exclusive lock and looking for others: on stores whose listings lag, a shared
-/// one taken at the same moment shows itself within this time.
-const SETTLE: Duration = Duration::from_millis(200);
 
 /// The locks that this process holds. One in the vault that names this process and is not among
 /// them was left by an earlier process of the same number (in a container every service is number
@@ -191,7 +188,8 @@ impl Lock {
             is_released: false,
         };
         if mode == LockMode::Exclusive {
-            thread::sleep(SETTLE);
+            // A shared one taken at the same moment shows itself within this time.
+            thread::sleep(lock.shared.store.listing_lag());
         }
         let Shared {
             store, key, host, ..

@@ -172,6 +172,16 @@ impl Vault {
         self
     }
 
+    /// The same vault reached through another store: a wrapper of its own, or one that holds the
+    /// same bytes. What is read there has to fit this vault's key.
+    #[must_use]
+    pub fn through(&self, store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            ..self.clone()
+        }
+    }
+
     /// The same vault, read from its store only.
     pub(crate) fn without_cache(&self) -> Self {
         Self {
@@ -285,7 +295,10 @@ impl Vault {
         for some in ids.chunks(INDEX_FILES_AT_ONCE) {
             for stored in self.load_all::<StoredIndex>(FileKind::Index, some) {
                 match stored {
-                    Ok(stored) => index.add_unsorted(&stored.packs),
+                    Ok(stored) => {
+                        index.add_unsorted(&stored.packs);
+                        index.add_leaving(&stored.packs_to_delete);
+                    }
                     Err(error) => failed.push(error),
                 }
             }
@@ -330,7 +343,7 @@ impl Vault {
     /// nowhere else stays where it was: the beginning of a cut pack may still be read.
     pub(crate) fn prefer_stored_copies(&self, index: &Index) -> Result<(), VaultError> {
         for (id, mut blobs) in self.forget_lost_packs(index)? {
-            blobs.retain(|blob| !index.contains(blob.kind, &blob.id));
+            blobs.retain(|blob| index.find(blob.kind, &blob.id).is_none());
             index.add_pack(id, &blobs);
         }
         Ok(())

@@ -18,6 +18,7 @@ use std::{
     panic,
     sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -68,6 +69,8 @@ pub struct BackupOptions {
     pub buffer_bytes: usize,
     /// Files that are the same as in this snapshot are not read.
     pub parent: Option<Snapshot>,
+    /// How long to wait if somebody is alone in the vault, as a prune is for a short time.
+    pub lock_wait: Duration,
     /// Watched by whoever shows progress.
     pub progress: Arc<Progress>,
 }
@@ -80,6 +83,7 @@ impl Default for BackupOptions {
             pack_bytes: 16 << 20,
             buffer_bytes: 96 << 20,
             parent: None,
+            lock_wait: Duration::ZERO,
             progress: Arc::default(),
         }
     }
@@ -118,7 +122,7 @@ impl Vault {
     pub fn start_backup(&self, options: BackupOptions) -> Result<Backup, VaultError> {
         let started = Timestamp::now();
         // Before the index is read: a prune between the two could delete what the index names.
-        let lock = self.lock(LockMode::Shared)?;
+        let lock = self.lock_within(LockMode::Shared, options.lock_wait)?;
         let index = Arc::new(self.load_index()?);
         self.forget_lost_packs(&index)?;
         let failure = Arc::new(Failure::default());

@@ -307,8 +307,8 @@ impl Inner {
             return Ok(());
         }
         let stored = StoredIndex {
-            supersedes: Vec::new(),
             packs,
+            ..StoredIndex::default()
         };
         unpacked::save(
             &*self.vault.store,

@@ -23,6 +23,8 @@ struct Listed {
     files: Vec<ListingFile>,
     /// How many blobs are said to lie in a pack; `None` if files contradict each other.
     counts: HashMap<Id, Option<usize>>,
+    /// Packs on their way out.
+    leaving: HashSet<Id>,
 }
 
 struct ListingFile {
@@ -91,6 +93,7 @@ fn read_index(
         index: Index::default(),
         files: Vec::new(),
         counts: HashMap::new(),
+        leaving: HashSet::new(),
     };
     for id in vault.list_ids(FileKind::Index)? {
         let loaded = unpacked::load::<StoredIndex>(&*vault.store, &vault.key, FileKind::Index, &id);
@@ -104,7 +107,9 @@ fn read_index(
                     }
                 }
                 listed.index.add_unsorted(&stored.packs);
-                let packs = stored.packs.iter().map(|pack| pack.id).collect();
+                let leaving = stored.packs_to_delete.iter().map(|pack| pack.id);
+                listed.leaving.extend(leaving);
+                let packs = stored.named_packs().map(|(pack, _)| pack.id).collect();
                 listed.files.push(ListingFile { id, packs });
             }
             // Removed by somebody since the listing, who wrote what it said into another one.
@@ -140,7 +145,9 @@ fn judge(
     wrong: &mut HashSet<Id>,
 ) {
     let Some(count) = listed.counts.get(pack) else {
-        plan.packs_unlisted.push(*pack);
+        if !listed.leaving.contains(pack) {
+            plan.packs_unlisted.push(*pack);
+        }
         return;
     };
     let is_listed = |blob: &PackedBlob| {

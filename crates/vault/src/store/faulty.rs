@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use super::{Listed, NewObject, ObjectKey, Store, StoreError};
@@ -179,6 +180,10 @@ impl<S: Store> Store for FaultyStore<S> {
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         self.perform(Operation::List, folder, || self.inner.list(folder))
     }
+
+    fn listing_lag(&self) -> Duration {
+        self.inner.listing_lag()
+    }
 }
 
 impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
@@ -217,5 +222,9 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         (**self).list(folder)
+    }
+
+    fn listing_lag(&self) -> Duration {
+        (**self).listing_lag()
     }
 }

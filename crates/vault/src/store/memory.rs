@@ -1,6 +1,6 @@
 //! Objects in memory, for tests and simulations.
 
-use std::{collections::BTreeMap, io, sync::Mutex};
+use std::{collections::BTreeMap, io, sync::Mutex, time::Duration};
 
 use super::{Listed, ObjectKey, Operation, Store, StoreError};
 
@@ -93,5 +93,9 @@ impl Store for MemoryStore {
                 size_bytes: content.len() as u64,
             })
             .collect())
+    }
+
+    fn listing_lag(&self) -> Duration {
+        Duration::ZERO
     }
 }

@@ -8,7 +8,7 @@ mod faulty;
 mod local;
 mod memory;
 
-use std::{fmt, io};
+use std::{fmt, io, time::Duration};
 
 pub use faulty::{Fault, FaultyStore, Operation};
 pub use local::LocalStore;
@@ -195,6 +195,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// As the store failed.
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError>;
+
+    /// How long after an object was written a listing may not show it yet. Whoever wants to be
+    /// alone in a vault waits so long before looking for others.
+    fn listing_lag(&self) -> Duration {
+        Duration::from_millis(200)
+    }
 }
 
 /// What kind of failure it was, for callers that act on it.
