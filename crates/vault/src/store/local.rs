@@ -122,7 +122,9 @@ impl Store for LocalStore {
 
 /// Makes the folders above `path`, each durable in the one above it.
 fn create_folders(path: &Path) -> io::Result<()> {
-    let Some(folder) = path.parent().filter(|folder| !folder.exists()) else {
+    // Above a relative path of one name is the current directory, which has no name there.
+    let is_missing = |folder: &&Path| *folder != Path::new("") && !folder.exists();
+    let Some(folder) = path.parent().filter(is_missing) else {
         return Ok(());
     };
     create_folders(folder)?;
@@ -166,4 +168,19 @@ fn list_into(folder: &Path, prefix: &str, found: &mut Vec<Listed>) -> io::Result
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_may_be_one_name_in_the_current_directory() {
+        let name = format!("rk-of-one-name-{}", std::process::id());
+        let store = LocalStore::new(&name);
+        let key = ObjectKey::config();
+        let outcome = store.create(&key, b"x").and_then(|()| store.read(&key));
+        let _ = fs::remove_dir_all(&name);
+        assert_eq!(outcome.unwrap(), b"x");
+    }
 }
