@@ -154,6 +154,14 @@ impl Index {
         found
     }
 
+    /// The ids of all trees, each once, in no order.
+    pub(crate) fn trees(&self) -> HashSet<Id> {
+        let inner = self.read();
+        let entries = inner.sorted.iter().chain(inner.recent.values());
+        let trees = entries.filter(|entry| entry.kind() == BlobKind::Tree);
+        trees.map(|entry| entry.id).collect()
+    }
+
     /// How long each pack is at least, if it holds what is said of it.
     pub(crate) fn least_pack_bytes(&self) -> Vec<(Id, u64)> {
         let inner = self.read();
@@ -486,6 +494,20 @@ impl StoredIndex {
     pub fn named_packs(&self) -> impl Iterator<Item = (&StoredPack, bool)> {
         let staying = self.packs.iter().map(|pack| (pack, false));
         staying.chain(self.packs_to_delete.iter().map(|pack| (pack, true)))
+    }
+}
+
+impl StoredIndex {
+    /// How many packs it names, those on their way out among them.
+    pub fn pack_count(&self) -> usize {
+        self.named_packs().count()
+    }
+
+    /// Takes these packs out.
+    pub fn forget(&mut self, packs: &HashSet<Id>) {
+        let stays = |pack: &StoredPack| !packs.contains(&pack.id);
+        self.packs.retain(stays);
+        self.packs_to_delete.retain(stays);
     }
 }
 

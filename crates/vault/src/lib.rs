@@ -25,6 +25,7 @@ mod error;
 mod forget;
 mod goquote;
 mod hash;
+mod heal;
 mod hold;
 mod host;
 mod id;
@@ -41,6 +42,7 @@ mod progress;
 mod prune;
 mod reindex;
 mod restore;
+mod salvage;
 mod set_aside;
 mod snapshot;
 mod stats;
@@ -66,6 +68,7 @@ pub use copy::{
 };
 pub use diff::{Change, Difference};
 pub use error::VaultError;
+pub use heal::{HealOptions, HealReport};
 pub use hold::{HOLD_TAG, Hold, HoldScope, Holds};
 pub use host::Host;
 pub use id::{Id, ParseIdError};
@@ -83,6 +86,7 @@ pub use reindex::{ReindexPlan, ReindexReport, UnreadablePack};
 pub use restore::{
     FileDamage, Ownership, RestoreError, RestoreOptions, RestoreReport, UnfinishedRestore,
 };
+pub use salvage::{ConfigRemade, Salvage, SalvagePoint, SalvagedPoint};
 pub use snapshot::{Snapshot, StoredSnapshot, Summary};
 pub use stats::VaultStats;
 pub use store::Store;

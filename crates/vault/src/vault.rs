@@ -62,6 +62,20 @@ pub struct Config {
     pub chunker_polynomial: String,
 }
 
+impl Config {
+    /// A new one, with this polynomial or a new one.
+    pub(crate) fn make(chunker_polynomial: Option<String>) -> Result<Self, VaultError> {
+        Ok(Self {
+            version: FORMAT_VERSION,
+            id: Id::random()?.to_string(),
+            chunker_polynomial: match chunker_polynomial {
+                Some(polynomial) => polynomial,
+                None => crate::polynomial::random_irreducible()?,
+            },
+        })
+    }
+}
+
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Vault({})", self.store.location())
@@ -94,11 +108,7 @@ impl Vault {
                 (keyfile::add(&*store, &key, password, &host)?, key)
             }
         };
-        let config = Config {
-            version: FORMAT_VERSION,
-            id: Id::random()?.to_string(),
-            chunker_polynomial: crate::polynomial::random_irreducible()?,
-        };
+        let config = Config::make(None)?;
         // Written last: a place without it is no vault, so a creation cut short is repeated.
         let sealed = key.seal(&serde_json::to_vec(&config)?)?;
         store.create(&ObjectKey::config(), &sealed)?;
@@ -160,6 +170,28 @@ impl Vault {
             cache: None,
             key_id,
         })
+    }
+
+    /// A vault whose configuration cannot be read, opened by a key that fits its other files.
+    pub(crate) fn without_config(
+        store: Arc<dyn Store>,
+        password: &Password,
+        (key_id, key): (Id, Key),
+    ) -> Self {
+        Self {
+            store,
+            key,
+            config: Config {
+                version: FORMAT_VERSION,
+                id: String::new(),
+                chunker_polynomial: String::new(),
+            },
+            host: Host::current(),
+            password: password.clone(),
+            config_hash: Id::of(b""),
+            cache: None,
+            key_id,
+        }
     }
 
     /// Keeps snapshots, indexes and trees in a folder of this machine, for a vault that lies far
@@ -398,14 +430,16 @@ impl Vault {
             wanted: wanted.to_owned(),
         };
         if wanted == "latest" {
-            let (mut snapshots, failed) = self.readable_snapshots()?;
-            for error in failed {
+            let (mut snapshots, mut failed) = self.readable_snapshots()?;
+            for error in &failed {
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = error as &dyn std::error::Error,
                     "a recovery point was passed over"
                 );
             }
-            return snapshots.pop().ok_or_else(none);
+            // Of those that there are none can be read: then that is what is wrong.
+            let why = || failed.pop().unwrap_or_else(none);
+            return snapshots.pop().ok_or_else(why);
         }
         if wanted.is_empty() {
             return Err(none());

@@ -11,6 +11,8 @@ use std::{collections::HashMap, sync::Arc};
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub(crate) use plan::pack_sizes;
+
 use crate::{
     error::VaultError,
     id::Id,
@@ -111,7 +113,7 @@ impl Vault {
     /// [`VaultError::Locked`], or as the store failed.
     pub fn plan_rebuild_index(&self, progress: &Arc<Progress>) -> Result<ReindexPlan, VaultError> {
         let _lock = self.lock_for_reading()?;
-        Ok(plan::make(self, progress)?.0)
+        Ok(plan::make(self, false, progress)?.0)
     }
 
     /// Makes the index right, from the packs' own headers, while nobody else works in the vault.
@@ -121,15 +123,17 @@ impl Vault {
     /// store failed. Nothing was removed then that is not listed anew.
     pub fn rebuild_index(&self, progress: &Arc<Progress>) -> Result<ReindexReport, VaultError> {
         let lock = self.lock(LockMode::Exclusive)?;
-        self.rebuild_index_under(&lock, progress)
+        self.rebuild_index_under(&lock, false, progress)
     }
 
+    /// As [`Vault::rebuild_index`], for who holds the lock; `may_be_empty` if no pack needs to be there.
     pub(crate) fn rebuild_index_under(
         &self,
         lock: &Lock,
+        may_be_empty: bool,
         progress: &Arc<Progress>,
     ) -> Result<ReindexReport, VaultError> {
-        let (plan, files) = plan::make(self, progress)?;
+        let (plan, files) = plan::make(self, may_be_empty, progress)?;
         let mut report = ReindexReport {
             plan,
             ..ReindexReport::default()

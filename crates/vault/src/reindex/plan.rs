@@ -33,13 +33,17 @@ struct ListingFile {
 }
 
 /// Reads every index file and every header. Changes nothing.
-pub(super) fn make(vault: &Vault, progress: &Progress) -> Result<(ReindexPlan, Files), VaultError> {
+pub(super) fn make(
+    vault: &Vault,
+    may_be_empty: bool,
+    progress: &Progress,
+) -> Result<(ReindexPlan, Files), VaultError> {
     let mut plan = ReindexPlan::default();
     let mut files = Files::default();
     let listed = read_index(vault, &mut plan, &mut files)?;
     // After the index, so that a pack that somebody stores meanwhile is at worst listed twice.
     let sizes = pack_sizes(vault)?;
-    if sizes.is_empty() && !listed.counts.is_empty() {
+    if sizes.is_empty() && !may_be_empty && !listed.counts.is_empty() {
         return Err(VaultError::Damaged {
             kind: FileKind::Pack,
             name: format!("folder of {}", vault.location()),
@@ -109,6 +113,7 @@ fn read_index(
                 listed.index.add_unsorted(&stored.packs);
                 let leaving = stored.packs_to_delete.iter().map(|pack| pack.id);
                 listed.leaving.extend(leaving);
+                listed.index.add_leaving(&stored.packs_to_delete);
                 let packs = stored.named_packs().map(|(pack, _)| pack.id).collect();
                 listed.files.push(ListingFile { id, packs });
             }
@@ -127,7 +132,7 @@ fn read_index(
 }
 
 /// The lengths of all packs, by id.
-pub(super) fn pack_sizes(vault: &Vault) -> Result<BTreeMap<Id, u64>, VaultError> {
+pub(crate) fn pack_sizes(vault: &Vault) -> Result<BTreeMap<Id, u64>, VaultError> {
     let listed = vault.store.list(FileKind::Pack.folder())?;
     let sized = listed.iter().filter_map(|object| {
         let id = object.key.name().parse().ok()?;

@@ -5,6 +5,7 @@
 //! When this says done, files and directories are durable.
 
 mod files;
+mod layout;
 mod metadata;
 mod plan;
 mod run;
@@ -12,7 +13,9 @@ mod target;
 mod transfer;
 
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -37,6 +40,8 @@ pub struct RestoreOptions {
     pub last: Vec<TreePath>,
     /// Bytes that will be added to the directory afterwards, and must have room too.
     pub also_needed_bytes: u64,
+    /// Files of which a part is lost are brought back with holes in its place, and told. Otherwise they are only told.
+    pub keep_damaged: bool,
     /// Threads, at least one; as many as there are cores if `None`.
     pub threads: Option<usize>,
     /// Watched by whoever shows progress.
@@ -50,6 +55,7 @@ impl Default for RestoreOptions {
             ownership,
             last: Vec::new(),
             also_needed_bytes: 0,
+            keep_damaged: false,
             threads: None,
             progress: Arc::default(),
         }
@@ -140,6 +146,24 @@ pub struct FileDamage {
     pub path: PathBuf,
     /// What is wrong with its data.
     pub reason: String,
+    /// With [`RestoreOptions::keep_damaged`], where zeros stand for what is lost, if the rest is there. Nothing of the
+    /// file was brought back if this is empty.
+    pub holes: Vec<Range<u64>>,
+}
+
+/// One entry for each file: parts of it may have been found lost at different times.
+fn together(damages: Vec<FileDamage>) -> Vec<FileDamage> {
+    let mut files: BTreeMap<PathBuf, FileDamage> = BTreeMap::new();
+    for damage in damages {
+        match files.entry(damage.path.clone()) {
+            Entry::Vacant(new) => drop(new.insert(damage)),
+            Entry::Occupied(mut known) => known.get_mut().holes.extend(damage.holes),
+        }
+    }
+    for damage in files.values_mut() {
+        damage.holes = layout::merged(std::mem::take(&mut damage.holes));
+    }
+    files.into_values().collect()
 }
 
 fn first_damages(damages: &[FileDamage]) -> String {
@@ -247,11 +271,24 @@ impl Vault {
         directory: &Path,
         options: &RestoreOptions,
     ) -> Result<UnfinishedRestore, RestoreError> {
-        let started = Instant::now();
         let lock = self.lock_for_reading()?;
         let (index, lost) = self.load_readable_index()?;
-        let plan = Plan::make(self, &index, snapshot, path, &options.last)
-            .map_err(|error| error.because_of(&lost))?;
+        self.begin_restore_by(lock, (&index, &lost), snapshot, path, directory, options)
+    }
+
+    /// As [`Self::begin_restore`], by an index that the caller has read or made, with what is wrong with it.
+    pub(crate) fn begin_restore_by(
+        &self,
+        lock: Option<crate::lock::Lock>,
+        (index, lost): (&Index, &[VaultError]),
+        snapshot: &Snapshot,
+        path: &TreePath,
+        directory: &Path,
+        options: &RestoreOptions,
+    ) -> Result<UnfinishedRestore, RestoreError> {
+        let started = Instant::now();
+        let plan = Plan::make(self, index, snapshot, path, options)
+            .map_err(|error| error.because_of(lost))?;
         options.progress.expect_bytes(plan.bytes());
         let needed_bytes = plan
             .needed_bytes()
@@ -259,8 +296,9 @@ impl Vault {
         let target = Target::prepare(directory, snapshot, needed_bytes)?;
         plan.make_directories(target.directory())?;
         let files = Files::new(target.directory(), &plan, options);
-        let mut damages = plan.damages(&lost);
-        damages.extend(transfer::run(self, &index, &plan, &files, options)?);
+        let mut damages = plan.damages(lost);
+        damages.extend(transfer::run(self, index, &plan, &files, options)?);
+        let mut damages = together(damages);
         let left_out = plan.make_others(target.directory(), options.ownership)?;
         plan.make_hard_links(target.directory(), &mut damages)?;
         plan.finish_directories(target.directory(), options.ownership)?;

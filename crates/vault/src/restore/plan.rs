@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    FileDamage, RestoreError,
+    FileDamage, RestoreError, RestoreOptions, layout,
     metadata::{self, Ownership},
 };
 use crate::{
@@ -72,6 +72,7 @@ struct Planner<'a> {
     pack_numbers: HashMap<Id, u32>,
     linked: HashMap<(u64, u64), u32>,
     zeros: HashMap<u32, Id>,
+    keep_damaged: bool,
 }
 
 impl Plan {
@@ -80,7 +81,7 @@ impl Plan {
         index: &Index,
         snapshot: &Snapshot,
         path: &TreePath,
-        last: &[TreePath],
+        options: &RestoreOptions,
     ) -> Result<Self, RestoreError> {
         let mut planner = Planner {
             vault,
@@ -89,13 +90,16 @@ impl Plan {
             pack_numbers: HashMap::new(),
             linked: HashMap::new(),
             zeros: HashMap::new(),
+            keep_damaged: options.keep_damaged,
         };
         planner.add_root(snapshot, path)?;
         let mut plan = planner.plan;
         plan.pieces
             .sort_unstable_by_key(|piece| (piece.pack, piece.offset));
         let is_last = |entry: &Entry| {
-            last.iter()
+            options
+                .last
+                .iter()
                 .any(|path| entry.path.as_os_str().as_bytes() == path.as_bytes())
         };
         let numbered = plan.files.iter().enumerate();
@@ -186,6 +190,7 @@ impl Plan {
     ) -> Result<(), RestoreError> {
         let reasons: HashMap<PathBuf, String> = damages
             .iter()
+            .filter(|damage| damage.holes.is_empty())
             .map(|damage| (damage.path.clone(), damage.reason.clone()))
             .collect();
         for (name, file) in &self.hard_links {
@@ -194,6 +199,7 @@ impl Plan {
                 damages.push(FileDamage {
                     path: name.clone(),
                     reason: reason.clone(),
+                    holes: Vec::new(),
                 });
                 continue;
             }
@@ -336,10 +342,14 @@ impl Planner<'_> {
                     }
                     // The others are restored all the same.
                     Err(error) => {
-                        self.linked.retain(|_, first| *first != number);
                         self.plan.pieces.truncate(before.0);
                         self.plan.needed_bytes = before.1;
-                        self.damage(path, &error);
+                        if !(self.keep_damaged
+                            && self.add_with_holes(&node, &path, &content, &error))
+                        {
+                            self.linked.retain(|_, first| *first != number);
+                            self.damage(path, &error);
+                        }
                     }
                 }
                 Ok(())
@@ -355,34 +365,82 @@ impl Planner<'_> {
         self.plan.damages.push(FileDamage {
             path,
             reason: error.in_full(),
+            holes: Vec::new(),
         });
+    }
+
+    /// Plans what is there of a file of which pieces are in no index. `false` if nothing of it can be placed.
+    fn add_with_holes(
+        &mut self,
+        node: &Node,
+        path: &Path,
+        content: &[Id],
+        error: &VaultError,
+    ) -> bool {
+        let find = |id: &Id| self.index.find(BlobKind::Data, id);
+        let lengths: Vec<_> = content
+            .iter()
+            .map(|id| find(id).map(|at| at.blob.plain_length()))
+            .collect();
+        let Some(layout) = layout::of(&lengths, node.size) else {
+            return false;
+        };
+        let file = self.plan.files.len() as u32;
+        let mut count = 0;
+        for (id, offset) in content.iter().zip(&layout.offsets) {
+            if let (Some(offset), Some(at)) = (offset, self.index.find(BlobKind::Data, id)) {
+                self.plan.needed_bytes += u64::from(at.blob.plain_length());
+                self.add_piece(file, *offset, at);
+                count += 1;
+            }
+        }
+        if count == 0 {
+            return false;
+        }
+        self.plan.piece_counts.push(count);
+        self.plan.bytes += node.size;
+        self.plan.files.push(Entry {
+            path: path.to_owned(),
+            node: node.clone(),
+        });
+        self.plan.damages.push(FileDamage {
+            path: path.to_owned(),
+            reason: error.in_full(),
+            holes: layout.holes,
+        });
+        true
     }
 
     /// Returns the length of the content.
     fn add_pieces(&mut self, file: u32, content: &[Id]) -> Result<u64, VaultError> {
         let mut file_offset = 0;
         for id in content {
-            let Location { pack, blob } = self
+            let at = self
                 .index
                 .find(BlobKind::Data, id)
                 .ok_or(VaultError::MissingBlob { id: *id })?;
+            let blob = at.blob;
             let plain_length = blob.plain_length();
-            let pack = self.pack_number(pack);
-            self.plan.pieces.push(Piece {
-                id: *id,
-                pack,
-                offset: blob.offset,
-                length: blob.length,
-                uncompressed_length: blob.uncompressed_length.unwrap_or(0),
-                file,
-                file_offset,
-            });
+            self.add_piece(file, file_offset, at);
             file_offset += u64::from(plain_length);
             if !self.is_hole(&blob) {
                 self.plan.needed_bytes += u64::from(plain_length);
             }
         }
         Ok(file_offset)
+    }
+
+    fn add_piece(&mut self, file: u32, file_offset: u64, Location { pack, blob }: Location) {
+        let pack = self.pack_number(pack);
+        self.plan.pieces.push(Piece {
+            id: blob.id,
+            pack,
+            offset: blob.offset,
+            length: blob.length,
+            uncompressed_length: blob.uncompressed_length.unwrap_or(0),
+            file,
+            file_offset,
+        });
     }
 
     /// Packs are numbered as the tree meets them, so that files are written roughly in order.

@@ -34,6 +34,12 @@ const MOST_GAP_BYTES: u64 = 256 << 10;
 /// While one thread waits for the disk, another one computes.
 const THREADS_PER_CORE: usize = 2;
 
+/// What is wrong with a file.
+struct Damage {
+    reason: String,
+    holes: Vec<Range<u64>>,
+}
+
 struct Transfer<'a> {
     vault: &'a Vault,
     index: &'a Index,
@@ -43,7 +49,8 @@ struct Transfer<'a> {
     parts: Parts,
     is_over: AtomicBool,
     error: Mutex<Option<RestoreError>>,
-    damages: Mutex<BTreeMap<u32, String>>,
+    damages: Mutex<BTreeMap<u32, Damage>>,
+    keep_damaged: bool,
     progress: &'a Progress,
 }
 
@@ -73,6 +80,7 @@ pub(super) fn run(
         is_over: AtomicBool::new(false),
         error: Mutex::default(),
         damages: Mutex::default(),
+        keep_damaged: options.keep_damaged,
         progress: &options.progress,
     };
     let (finished, to_sync) = unbounded();
@@ -94,9 +102,10 @@ pub(super) fn run(
         return Err(error);
     }
     let damages = std::mem::take(&mut *lock(&transfer.damages));
-    let damage = |(number, reason): (u32, String)| FileDamage {
+    let damage = |(number, damage): (u32, Damage)| FileDamage {
         path: plan.files[number as usize].path.clone(),
-        reason,
+        reason: damage.reason,
+        holes: damage.holes,
     };
     Ok(damages.into_iter().map(damage).collect())
 }
@@ -219,10 +228,7 @@ impl Transfer<'_> {
                     elsewhere = plain;
                     &elsewhere
                 }
-                None => {
-                    self.damage(places, &error.in_full());
-                    return Ok(());
-                }
+                None => return self.damage(places, &error.in_full(), writer),
             },
         };
         let is_hole = is_zero(plain);
@@ -252,13 +258,28 @@ impl Transfer<'_> {
             .read_blob_elsewhere(self.index, &Location { pack, blob })
     }
 
-    fn damage(&self, places: &[Piece], reason: &str) {
-        let mut damages = lock(&self.damages);
+    /// Notes what is lost. Where it is to be a hole, the rest of the file does not wait for it.
+    fn damage(
+        &self,
+        places: &[Piece],
+        reason: &str,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), RestoreError> {
         for place in places {
-            damages
-                .entry(place.file)
-                .or_insert_with(|| reason.to_owned());
+            let length = u64::from(place.blob().plain_length());
+            let hole = place.file_offset..place.file_offset + length;
+            let mut damages = lock(&self.damages);
+            let damage = damages.entry(place.file).or_insert_with(|| Damage {
+                reason: reason.to_owned(),
+                holes: Vec::new(),
+            });
+            if self.keep_damaged {
+                damage.holes.push(hole);
+                drop(damages);
+                writer.skip(place)?;
+            }
         }
+        Ok(())
     }
 }
 

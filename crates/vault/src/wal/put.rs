@@ -156,6 +156,22 @@ impl WalArchive {
         Ok(self.store.replace(&key, &object)?)
     }
 
+    /// Stores a file in the place of a damaged one, which the caller has kept elsewhere.
+    ///
+    /// # Errors
+    /// As the store failed. The damaged one stands then, or the new one.
+    pub(crate) fn replace_damaged(
+        &self,
+        file: &WalFile,
+        plain: &[u8],
+        effort: WalEffort,
+    ) -> Result<(), WalArchiveError> {
+        let key = file.key()?;
+        let (object, _) = self.seal_frames(file, plain, effort)?;
+        self.ensure_vault_is_there()?;
+        Ok(self.store.replace(&key, &object)?)
+    }
+
     fn seal_frames(
         &self,
         file: &WalFile,
