@@ -64,7 +64,8 @@ pub use check::{
 };
 pub use chunk::Chunking;
 pub use copy::{
-    CopiedSnapshot, CopiedSnapshots, CopyDamage, CopyEstimate, CopyOptions, CopyReport, CopyToError,
+    CopiedSnapshot, CopiedSnapshots, CopyDamage, CopyEstimate, CopyOptions, CopyRecord, CopyReport,
+    CopyToError,
 };
 pub use diff::{Change, Difference};
 pub use error::VaultError;
@@ -93,6 +94,6 @@ pub use store::Store;
 pub use tree::{ExtendedAttribute, Node, NodeKind, Tree};
 pub use vault::{Config, CopyError, Vault};
 pub use wal::{
-    BadWalName, BadWalPublic, SealedWal, WalArchive, WalArchiveError, WalEffort, WalFile,
-    WalListed, WalPublic, WalPut, wal_frame,
+    BadWalName, BadWalPublic, SealedWal, WalArchive, WalArchiveError, WalCopyReport, WalEffort,
+    WalFile, WalListed, WalPublic, WalPut, wal_frame,
 };

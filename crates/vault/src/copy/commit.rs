@@ -11,6 +11,7 @@ use crate::{
         failure::Failure,
         packer::{Packer, Uploads},
     },
+    index::Index,
     progress::Progress,
     snapshot::Snapshot,
     vault::Vault,
@@ -66,7 +67,7 @@ impl Group {
     /// Copies what has been collected; returns what could not be read.
     pub fn transfer(
         &mut self,
-        source: &Vault,
+        (source, index): (&Vault, &Index),
         options: &CopyOptions,
         progress: &Progress,
     ) -> Result<BadBlobs, CopyToError> {
@@ -76,6 +77,7 @@ impl Group {
         pieces.retain(|piece| self.packer.claim(piece.blob.kind, &piece.blob.id));
         let sides = transfer::Sides {
             source,
+            index,
             target: &self.target,
             packer: &self.packer,
             failure: &self.failure,

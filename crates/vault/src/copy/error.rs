@@ -29,16 +29,34 @@ pub enum CopyToError {
 }
 
 impl CopyToError {
-    pub(super) fn source(vault: &Vault) -> impl Fn(VaultError) -> Self {
-        let location = vault.location();
+    /// The vault that is copied failed.
+    #[must_use]
+    pub fn of_source(vault: &Vault, error: VaultError) -> Self {
+        Self::source(vault)(error)
+    }
+
+    /// The vault that is to be the copy failed.
+    #[must_use]
+    pub fn of_target(vault: &Vault, error: VaultError) -> Self {
+        Self::target(vault)(error)
+    }
+
+    pub(super) fn source(vault: &Vault) -> impl Fn(VaultError) -> Self + use<> {
+        Self::source_at(vault.location())
+    }
+
+    pub(crate) fn source_at(location: String) -> impl Fn(VaultError) -> Self + use<> {
         move |error| Self::Source {
             location: location.clone(),
             error,
         }
     }
 
-    pub(super) fn target(vault: &Vault) -> impl Fn(VaultError) -> Self {
-        let location = vault.location();
+    pub(super) fn target(vault: &Vault) -> impl Fn(VaultError) -> Self + use<> {
+        Self::target_at(vault.location())
+    }
+
+    pub(crate) fn target_at(location: String) -> impl Fn(VaultError) -> Self + use<> {
         move |error| Self::Target {
             location: location.clone(),
             error,

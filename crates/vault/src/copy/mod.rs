@@ -10,6 +10,7 @@ mod damage;
 mod error;
 mod known;
 mod piece;
+mod record;
 mod transfer;
 mod walk;
 
@@ -18,6 +19,7 @@ use std::{collections::HashMap, sync::Arc};
 pub use damage::CopyDamage;
 pub use error::CopyToError;
 pub use known::CopiedSnapshots;
+pub use record::CopyRecord;
 
 use commit::Group;
 use piece::Piece;
@@ -278,7 +280,7 @@ impl Run<'_> {
         let mut walk = Walk::new(source, &index, &known);
         let mut group = Group::start(self);
         for snapshot in wanted {
-            let gathered = self.gather(&mut walk, &mut group, snapshot);
+            let gathered = self.gather(&index, &mut walk, &mut group, snapshot);
             if let Err(error) = gathered {
                 return Err(group.give_up(error));
             }
@@ -294,6 +296,7 @@ impl Run<'_> {
     /// Collects what a snapshot needs; copies when enough has come together.
     fn gather(
         &mut self,
+        index: &Index,
         walk: &mut Walk<'_>,
         group: &mut Group,
         snapshot: &Snapshot,
@@ -302,7 +305,11 @@ impl Run<'_> {
         let mut copied_bad = BadBlobs::new();
         let outcome = walk.collect(snapshot.stored.tree, &mut bad, &mut |piece| {
             if group.batch.add(piece) {
-                copied_bad.extend(group.transfer(self.source, self.options, self.progress)?);
+                copied_bad.extend(group.transfer(
+                    (self.source, index),
+                    self.options,
+                    self.progress,
+                )?);
             }
             Ok(())
         });
@@ -313,7 +320,7 @@ impl Run<'_> {
 
     /// Makes everything durable and listed, and writes the snapshots that are whole.
     fn commit(&mut self, index: &Index, mut group: Group) -> Result<(), CopyToError> {
-        match group.transfer(self.source, self.options, self.progress) {
+        match group.transfer((self.source, index), self.options, self.progress) {
             Ok(bad) => self.bad.extend(bad),
             Err(error) => return Err(group.give_up(error)),
         }

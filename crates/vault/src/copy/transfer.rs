@@ -15,7 +15,9 @@ use super::{
 use crate::{
     backup::{failure::Failure, packer::Packer},
     error::VaultError,
+    index::Index,
     opener::{Opened, Opener},
+    pack::PackedBlob,
     progress::Progress,
     store::{FileKind, ObjectKey},
     vault::Vault,
@@ -33,6 +35,7 @@ pub(super) fn threads(options: &CopyOptions) -> usize {
 /// Where blobs come from and go to.
 pub(super) struct Sides<'a> {
     pub source: &'a Vault,
+    pub index: &'a Index,
     pub target: &'a Vault,
     pub packer: &'a Packer,
     pub failure: &'a Failure,
@@ -159,10 +162,7 @@ impl Transfer<'_> {
             return Err(CopyToError::source(self.sides.source)(error));
         }
         match pieces {
-            [piece] => {
-                self.note(piece, &error);
-                Ok(())
-            }
+            [piece] => self.place_from_elsewhere(piece, &error, &mut tools.sealed, tools.shard),
             _ => pieces
                 .chunks(1)
                 .try_for_each(|single| self.bring(single, tools)),
@@ -179,10 +179,7 @@ impl Transfer<'_> {
     ) -> Result<(), CopyToError> {
         let opened = match opened {
             Ok(opened) => opened,
-            Err(error) => {
-                self.note(piece, &error);
-                return Ok(());
-            }
+            Err(error) => return self.place_from_elsewhere(piece, &error, sealed, shard),
         };
         let name = (piece.blob.kind, piece.blob.id);
         let plain_length = piece.blob.uncompressed_length;
@@ -192,6 +189,39 @@ impl Transfer<'_> {
             .map_err(|error| CopyToError::packing(target, error))?;
         self.progress.did_bytes(u64::from(piece.blob.length));
         Ok(())
+    }
+
+    /// A blob that is damaged where it was looked for may lie whole in another pack.
+    fn place_from_elsewhere(
+        &self,
+        piece: &Piece,
+        error: &VaultError,
+        sealed: &mut Vec<u8>,
+        shard: usize,
+    ) -> Result<(), CopyToError> {
+        let (kind, id) = (piece.blob.kind, piece.blob.id);
+        let Sides { source, index, .. } = self.sides;
+        match source.read_blob(index, kind, &id) {
+            Ok(plain) => {
+                let opened = Opened {
+                    plain: &plain,
+                    body: &plain,
+                };
+                let whole = Piece {
+                    blob: PackedBlob {
+                        uncompressed_length: None,
+                        ..piece.blob
+                    },
+                    ..*piece
+                };
+                self.place(&whole, Ok(opened), sealed, shard)
+            }
+            Err(again) if again.is_damage_or_missing() => {
+                self.note(piece, error);
+                Ok(())
+            }
+            Err(failed) => Err(CopyToError::source(source)(failed)),
+        }
     }
 
     fn note(&self, piece: &Piece, error: &VaultError) {

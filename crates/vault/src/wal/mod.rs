@@ -8,6 +8,7 @@
 
 mod archive;
 mod check;
+mod copy;
 mod error;
 mod frame;
 mod keys;
@@ -16,6 +17,7 @@ mod public;
 mod put;
 
 pub use archive::{WalArchive, WalListed};
+pub use copy::WalCopyReport;
 pub use error::WalArchiveError;
 pub use frame::{WalEffort, wal_frame};
 pub use name::{BadWalName, WalFile};

@@ -23,12 +23,12 @@ pub enum WalPut {
 
 /// A file that is compressed and encrypted, ready for [`WalArchive::put_all`].
 pub struct SealedWal {
-    file: WalFile,
-    key: ObjectKey,
-    plain_bytes: u64,
+    pub(super) file: WalFile,
+    pub(super) key: ObjectKey,
+    pub(super) plain_bytes: u64,
     /// Opens the object, should its content have to be compared.
-    file_key: FileKey,
-    object: Vec<u8>,
+    pub(super) file_key: FileKey,
+    pub(super) object: Vec<u8>,
 }
 
 impl SealedWal {

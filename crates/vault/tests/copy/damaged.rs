@@ -140,3 +140,41 @@ fn a_lost_index_file_of_the_source_hits_what_it_listed() {
     assert!(report.damages[0].reason.contains("in no index"));
     assert_copied(&to, &points[..2], &place);
 }
+
+#[test]
+fn a_blob_that_is_damaged_in_one_pack_comes_out_of_another() {
+    let place = Place::in_memory();
+    let source = place.source();
+    fs::create_dir_all(&source).unwrap();
+    fs::write(source.join("file"), Random::new(3).bytes(80_000)).unwrap();
+    let state = tree_digest(&source).unwrap();
+    let from = place.create();
+    back_up(&from, &source, None).unwrap();
+    // Without its index the vault stores everything again.
+    let index = place.vault_dir().join("index");
+    let first: BTreeSet<_> = files_below(&place.vault_dir().join("data"))
+        .unwrap()
+        .into_iter()
+        .collect();
+    fs::rename(&index, place.path("aside")).unwrap();
+    fs::create_dir(&index).unwrap();
+    let snapshot = back_up(&from, &source, None).unwrap();
+    for file in files_below(&place.path("aside")).unwrap() {
+        fs::rename(&file, index.join(file.file_name().unwrap())).unwrap();
+    }
+    let all: BTreeSet<_> = files_below(&place.vault_dir().join("data"))
+        .unwrap()
+        .into_iter()
+        .collect();
+    let second: BTreeSet<_> = all.difference(&first).cloned().collect();
+    assert_eq!(first.len(), second.len(), "everything is there twice");
+    for damaged in [first, second] {
+        let flip_all = || damaged.iter().for_each(|pack| flip_bit(pack, 100).unwrap());
+        flip_all();
+        let (_, to) = in_memory(&other_password());
+        let report = copy(&from, &to, std::slice::from_ref(&snapshot)).unwrap();
+        assert!(report.is_complete(), "{:?}", report.damages);
+        assert_copied(&to, &[(snapshot.clone(), state.clone())], &place);
+        flip_all();
+    }
+}

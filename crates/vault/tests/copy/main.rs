@@ -13,6 +13,7 @@ mod damaged;
 mod faults;
 mod hooked;
 mod stock;
+mod wal;
 mod write_only;
 
 use std::{
