@@ -127,6 +127,10 @@ fn copy(copy: &VaultCopy) -> Yaml {
     map.add("at", Yaml::text(&copy.at));
     map.maybe("storage_class", copy.storage_class.as_ref());
     map.secret("credentials", copy.credentials.as_ref());
+    map.secret("password", copy.password.as_ref());
+    if let Some(rules) = &copy.retention {
+        map.add("retention", retention(rules));
+    }
     map.done()
 }
 

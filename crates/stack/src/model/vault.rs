@@ -1,5 +1,6 @@
 use schemars::JsonSchema;
 
+use super::Retention;
 use crate::choice::choice;
 use crate::location::VaultLocation;
 use crate::name::Name;
@@ -41,8 +42,34 @@ pub struct VaultCopy {
     pub at: VaultLocation,
     /// Storage class of its objects, as the store names it. Default: the bucket's.
     pub storage_class: Option<String>,
-    /// Access keys of its store; as `vault.credentials`.
+    /// Access keys of its store; as `vault.credentials`. They need no right to delete.
     pub credentials: Option<SecretSource>,
+    /// The password that opens the copy. Default: the vault's.
+    pub password: Option<SecretSource>,
+    /// Which recovery points are kept in the copy. Default: the stack's.
+    pub retention: Option<Retention>,
+}
+
+impl Vault {
+    /// The copy of that name.
+    pub fn copy(&self, name: &str) -> Option<&VaultCopy> {
+        self.copies.iter().find(|copy| copy.name.as_str() == name)
+    }
+
+    /// A copy of this vault as a vault of its own, which has no copies.
+    #[must_use]
+    pub fn of_copy(&self, copy: &VaultCopy) -> Self {
+        Self {
+            at: copy.at.clone(),
+            password: copy
+                .password
+                .clone()
+                .unwrap_or_else(|| self.password.clone()),
+            credentials: copy.credentials.clone(),
+            copies: Vec::new(),
+            ..self.clone()
+        }
+    }
 }
 
 choice! {

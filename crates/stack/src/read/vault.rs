@@ -1,6 +1,6 @@
 //! `vault` and its copies.
 
-use super::{Context, Fields, scalar};
+use super::{Context, Fields, rules, scalar};
 use crate::model::{Vault, VaultCopy};
 use crate::node::{Node, Value};
 use crate::secret::SecretSource;
@@ -79,11 +79,16 @@ fn copy(node: &Node, ctx: &mut Context<'_>) -> Option<VaultCopy> {
     let at = f.required("at", ctx, scalar::location);
     let storage_class = f.optional("storage_class", ctx, scalar::filled_text);
     let credentials = f.secret("credentials", ctx);
+    let password = f.secret("password", ctx);
+    warn_if_inline(&password, node, ctx);
+    let retention = f.optional("retention", ctx, rules::retention);
     f.finish(ctx);
     Some(VaultCopy {
         name: name?,
         at: at?,
         storage_class,
         credentials,
+        password,
+        retention,
     })
 }
