@@ -10,7 +10,7 @@ use rekindle_postgres::{Client, Mode, ServerIdentity, dump::Tools, identity};
 use rekindle_stack::{self as stack, Stack};
 use serde::Serialize;
 
-use crate::open_vault;
+use crate::{copies::copies_status, open_vault};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -100,8 +100,40 @@ fn look_at_vault(stack: &Stack, findings: &mut Findings) {
         findings.advice(
             subject,
             "there is no second copy: a fire takes both the data and the vault",
-            "keep a copy elsewhere, for instance by `restic copy` or rsync of the vault",
+            "name another place in `vault.copies`, and every backup goes there, too",
         );
+    }
+    look_at_copies(stack, &vault, findings);
+}
+
+fn look_at_copies(stack: &Stack, vault: &rekindle_vault::Vault, findings: &mut Findings) {
+    for copy in copies_status(Some(vault), stack) {
+        let subject = format!("copy {}", copy.name);
+        let run = format!("`rekindle copy run {}` brings it up to date", copy.name);
+        if let Some(problem) = copy.problem {
+            findings.problem(&subject, problem, copy.hint);
+            continue;
+        }
+        let (points, missing) = (copy.points, copy.missing_points);
+        let all = points + missing;
+        let text = format!(
+            "opens at {}; it has {points} of {all} points",
+            copy.location
+        );
+        match copy.last_error {
+            Some(error) if !copy.ok && copy.last_failure > copy.last_success => {
+                findings.problem(
+                    &subject,
+                    format!("{text}; the last run failed: {error}"),
+                    Some(run),
+                );
+            }
+            _ if !copy.ok => findings.problem(&subject, text, Some(run)),
+            _ if missing > 0 || copy.missing_wal_files.unwrap_or(0) > 0 => {
+                findings.advice(&subject, text, run);
+            }
+            _ => findings.fine(&subject, text),
+        }
     }
 }
 

@@ -3,13 +3,14 @@
 use crate::extract::ExtractError;
 use crate::guard::{self, Guard, GuardFinding};
 use crate::in_place::InPlaceError;
+use jiff::Timestamp;
 use rekindle_datasets::{CaptureError, dump_hint, vault_hint};
 use rekindle_postgres::{
     self as pg,
     dump::{DumpError, foreign::ForeignError},
 };
 use rekindle_stack::SecretError;
-use rekindle_vault::{BackupError, Id, RestoreError, VaultError};
+use rekindle_vault::{BackupError, CopyToError, Id, RestoreError, VaultError};
 
 /// Why a recovery point was not made or not brought back.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,62 @@ pub enum RecoveryError {
     /// The vault did not do as asked.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// A copy that the configuration does not have.
+    #[error("there is no copy `{name}` in the configuration; it has {known}")]
+    UnknownCopy {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A copy was not opened or made.
+    #[error("the copy `{name}` cannot be used")]
+    Copy {
+        /// Which.
+        name: String,
+        /// Why.
+        source: Box<RecoveryError>,
+    },
+    /// A copy was not filled.
+    #[error("fill the copy `{name}`")]
+    CopyTo {
+        /// Which.
+        name: String,
+        /// Why.
+        source: Box<CopyToError>,
+    },
+    /// A copy that was configured and never filled.
+    #[error("the copy `{name}` has not been made yet")]
+    CopyNotMade {
+        /// Which.
+        name: String,
+    },
+    /// A copy that was there is there no more.
+    #[error(
+        "the copy `{name}` was at {location} since {since}, and is gone; nothing was made in its place"
+    )]
+    CopyGone {
+        /// Which.
+        name: String,
+        /// Where it was.
+        location: String,
+        /// Since when it was known.
+        since: Timestamp,
+    },
+    /// Another vault lies where a copy was.
+    #[error("at {location} there is another vault than the copy `{name}` that was there")]
+    CopyReplaced {
+        /// Which.
+        name: String,
+        /// Where.
+        location: String,
+    },
+    /// A copy in the place of the vault itself.
+    #[error("the copy `{name}` lies where the vault lies, and would be lost with it")]
+    CopyOfItself {
+        /// Which.
+        name: String,
+    },
     /// A service that the configuration does not have.
     #[error("there is no service `{name}` in the configuration; it has {known}")]
     UnknownService {
@@ -248,6 +305,23 @@ impl RecoveryError {
                  can be read"
                     .to_owned(),
             ),
+            Self::UnknownCopy { .. } => Some("`rekindle config show` lists the copies".into()),
+            Self::Copy { source, .. } => source.hint(),
+            Self::CopyTo { source, .. } => source.vault_error().and_then(vault_hint),
+            Self::CopyNotMade { name } => {
+                Some(format!("`rekindle copy run {name}` makes and fills it"))
+            }
+            Self::CopyGone { name, .. } => Some(format!(
+                "is its disk not mounted, or its bucket another one? If it is lost, \
+                 `rekindle copy create {name} --anew` makes a new one"
+            )),
+            Self::CopyReplaced { name, .. } => Some(format!(
+                "is another disk mounted there? If this one is to be the copy from now on, say \
+                 `rekindle copy create {name} --anew`"
+            )),
+            Self::CopyOfItself { .. } => {
+                Some("name another place in `vault.copies`, best another machine".into())
+            }
             Self::UnknownService { .. } => Some("`rekindle config show` lists the services".into()),
             Self::ServiceNotInPoint { .. } | Self::DatabaseNotInPoint { .. } => {
                 Some("`rekindle points` lists what each point holds".to_owned())
@@ -280,6 +354,15 @@ impl RecoveryError {
             Self::WalStream { source, .. } => source.hint(),
             Self::Extract(error) => error.hint(),
             _ => None,
+        }
+    }
+
+    /// Whether a copy is not there, and never was.
+    pub(crate) fn is_absent_copy(&self) -> bool {
+        match self {
+            Self::Copy { source, .. } => source.is_absent_copy(),
+            Self::Vault(VaultError::NoVault { .. }) => true,
+            _ => false,
         }
     }
 

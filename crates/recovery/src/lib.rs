@@ -7,6 +7,7 @@
 //! every word that is printed.
 
 mod backup;
+pub mod copies;
 mod database;
 mod doctor;
 mod error;

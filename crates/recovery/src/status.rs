@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     PointSummary, RecoveryError,
+    copies::{CopyStatus, copies_status},
     in_place::{Hold, hold_of_service},
     points,
     wal::{Window, windows},
@@ -23,9 +24,12 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// The vault; `None` if it cannot be opened.
     pub vault: Option<VaultStatus>,
+    /// The copies of the vault.
+    pub copies: Vec<CopyStatus>,
     /// Why the vault cannot be opened or fully read.
     pub problems: Vec<String>,
-    /// Whether the vault is readable, every dataset has a point, and no target is missed.
+    /// Whether the vault is readable, every dataset has a point, no target is missed, and every copy is
+    /// there and not late.
     pub ok: bool,
 }
 
@@ -113,6 +117,7 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
             status
         })
         .collect();
+    let copies = copies_status(vault.ok(), stack);
     let vault = vault.ok().and_then(|vault| match vault.stored_bytes() {
         Ok(stored_bytes) => Some(VaultStatus {
             location: vault.location(),
@@ -132,11 +137,14 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
         is_whole
             && (!service.is_stateful || (service.newest_point.is_some() && !service.rpo.is_missed))
     };
-    let ok = vault.is_some() && problems.is_empty() && services.iter().all(protected);
+    let copies_are_well = copies.iter().all(|copy| copy.ok);
+    let services_are_well = services.iter().all(protected);
+    let ok = vault.is_some() && problems.is_empty() && services_are_well && copies_are_well;
     Status {
         stack: stack.name.to_string(),
         services,
         vault,
+        copies,
         problems,
         ok,
     }

@@ -108,12 +108,17 @@ impl App {
         )?)
     }
 
-    /// Reads the configuration, warnings included.
+    /// Reads the configuration, warnings included. With `--vault COPY`, the copy takes the vault's place
+    /// in it.
     ///
     /// # Errors
-    /// [`CliError::NoConfig`] or [`CliError::Config`].
+    /// [`CliError::NoConfig`], [`CliError::Config`], or that there is no such copy.
     pub fn load(&self) -> Result<Loaded, CliError> {
-        Ok(Stack::load(&self.config_path()?)?)
+        let mut loaded = Stack::load(&self.config_path()?)?;
+        if let Some(copy) = &self.global.vault {
+            loaded.stack = rekindle_recovery::copies::on_copy(loaded.stack, copy)?;
+        }
+        Ok(loaded)
     }
 
     /// Reads the configuration. Its warnings are for `config check` and `doctor`: told by every
@@ -175,12 +180,17 @@ impl App {
         }
     }
 
-    /// A command line of this program that reads the same configuration.
+    /// A command line of this program that reads the same configuration and uses the same vault.
     pub fn command(&self, arguments: impl Display) -> String {
-        match &self.global.config {
-            Some(path) => format!("rekindle --config {} {arguments}", output::quoted(path)),
-            None => format!("rekindle {arguments}"),
-        }
+        let config = match &self.global.config {
+            Some(path) => format!("--config {} ", output::quoted(path)),
+            None => String::new(),
+        };
+        let vault = match &self.global.vault {
+            Some(copy) => format!("--vault {copy} "),
+            None => String::new(),
+        };
+        format!("rekindle {config}{vault}{arguments}")
     }
 }
 

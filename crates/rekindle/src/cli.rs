@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    backup::BackupArgs, completion::CompletionArgs, config::ConfigCommand, import::ImportArgs,
-    init::InitArgs, points::PointsArgs, restore::RestoreArgs, retention::RetentionCommand,
-    vault::VaultCommand, wal::WalCommand,
+    backup::BackupArgs, completion::CompletionArgs, config::ConfigCommand, copy::CopyCommand,
+    import::ImportArgs, init::InitArgs, points::PointsArgs, restore::RestoreArgs,
+    retention::RetentionCommand, vault::VaultCommand, wal::WalCommand,
 };
 
 const AFTER_HELP: &str = "\
@@ -52,6 +52,9 @@ pub struct GlobalArgs {
     /// The configuration file
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Work on this copy of the vault instead of the vault itself
+    #[arg(long, global = true, value_name = "COPY")]
+    pub vault: Option<String>,
     /// Print JSON: data to stdout, an error as the last line of stderr
     #[arg(long, global = true)]
     pub json: bool,
@@ -109,6 +112,9 @@ pub enum Command {
     /// Show what need not be kept any longer, and remove it
     #[command(subcommand)]
     Retention(RetentionCommand),
+    /// Keep copies of the vault in other places, and say how far they are
+    #[command(subcommand)]
+    Copy(CopyCommand),
     /// Make, check and look after the vault
     #[command(subcommand)]
     Vault(VaultCommand),

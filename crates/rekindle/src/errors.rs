@@ -148,7 +148,9 @@ impl CliError {
         match self {
             Self::NoConfig(_) | Self::Config(_) | Self::WrongUse { .. } => Exit::WrongUse,
             Self::Recovery(
-                RecoveryError::UnknownService { .. } | RecoveryError::NotStreaming { .. },
+                RecoveryError::UnknownService { .. }
+                | RecoveryError::UnknownCopy { .. }
+                | RecoveryError::NotStreaming { .. },
             ) => Exit::WrongUse,
             Self::Recovery(error) if error.is_damage() => Exit::NotRestorable,
             Self::Step { source, .. } => source.exit(),

@@ -20,6 +20,7 @@ Commands:
   restore     Bring data of a recovery point back to a directory, or one database to its server
   wal         Look after the WAL archive, with which any moment can be restored
   retention   Show what need not be kept any longer, and remove it
+  copy        Keep copies of the vault in other places, and say how far they are
   vault       Make, check and look after the vault
   config      Check and show rekindle.yaml
   completion  Print a completion script for a shell
@@ -31,6 +32,7 @@ Options:
 
 Global options:
       --config <FILE>        The configuration file
+      --vault <COPY>         Work on this copy of the vault instead of the vault itself
       --json                 Print JSON: data to stdout, an error as the last line of stderr
   -q, --quiet                Show data and errors only
   -v, --verbose...           Log more; repeat for still more
@@ -80,6 +82,9 @@ fn every_command_explains_itself() {
         "points",
         "restore",
         "wal windows",
+        "copy run",
+        "copy status",
+        "copy create",
         "vault check",
         "vault keys",
         "config check",

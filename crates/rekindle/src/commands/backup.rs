@@ -3,13 +3,15 @@
 use std::{io::Write, sync::Arc};
 
 use clap::Args;
-use rekindle_recovery::{BackupOutcome, BackupRequest, PlannedDataset};
-use rekindle_vault::Progress;
+use rekindle_recovery::{BackupOutcome, BackupRequest, PlannedDataset, copies::CopyOutcome};
+use rekindle_stack::Stack;
+use rekindle_vault::{Progress, Vault};
 use serde_json::json;
 
 use crate::{
     app::App,
-    errors::{CliError, Exit},
+    commands::copy,
+    errors::{CliError, Exit, chain},
     output::{Table, bytes, duration, throughput, write_json},
     progress::Watcher,
     signals,
@@ -21,7 +23,8 @@ Examples:
   rekindle backup postgres --tag nightly
   rekindle backup --dry-run              what would be read, without reading it
 
-A recovery point is listed only once all of it is durable. Exit code 5 if something was skipped.";
+A recovery point is listed only once all of it is durable. Then the vault's
+copies get what they lack. Exit code 5 if something was skipped, or a copy could not be filled.";
 
 const INTERRUPTED: &str = "\
 interrupted: no recovery point was left unfinished; the next backup uses again what is stored";
@@ -36,6 +39,9 @@ pub struct BackupArgs {
     /// A word to find the recovery point by; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Leave the vault's copies for later; `copy run` fills them
+    #[arg(long)]
+    no_copies: bool,
     /// Show what would be backed up, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -64,12 +70,39 @@ pub fn run(app: &App, args: &BackupArgs, out: &mut dyn Write) -> Result<Exit, Cl
     let outcome = rekindle_recovery::backup(&vault, &request);
     drop(watcher);
     let outcome = outcome?;
-    write_outcome(app, &outcome, out)?;
-    Ok(if outcome.skipped.is_empty() {
-        Exit::Done
+    if !app.is_json() {
+        write_outcome(app, &outcome, out)?;
+    }
+    let filled = fill_copies(app, args, &vault, &stack);
+    let copies = filled.as_deref().unwrap_or_default();
+    if app.is_json() {
+        write_outcome_json(&outcome, copies, out)?;
     } else {
-        Exit::Partly
-    })
+        copy::write_outcomes(app, copies, out)?;
+    }
+    let all_filled = filled.is_some() && copies.iter().all(CopyOutcome::is_complete);
+    let is_whole = outcome.skipped.is_empty() && all_filled;
+    Ok(if is_whole { Exit::Done } else { Exit::Partly })
+}
+
+/// Whatever goes wrong with them, the recovery point is there. `None` if it went wrong before the
+/// first copy.
+fn fill_copies(
+    app: &App,
+    args: &BackupArgs,
+    vault: &Vault,
+    stack: &Stack,
+) -> Option<Vec<CopyOutcome>> {
+    if args.no_copies || stack.vault.copies.is_empty() {
+        return Some(Vec::new());
+    }
+    let filled = copy::copy_all(app, vault, stack, &[]);
+    filled
+        .inspect_err(|error| {
+            let text = chain(error).join(": ");
+            app.warn(format_args!("the copies were not filled: {text}"));
+        })
+        .ok()
 }
 
 fn write_plan(
@@ -96,20 +129,26 @@ fn write_plan(
     Ok(Exit::Done)
 }
 
+fn write_outcome_json(
+    outcome: &BackupOutcome,
+    copies: &[CopyOutcome],
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    write_json(
+        out,
+        &json!({
+            "point": outcome.point,
+            "took_seconds": outcome.took.as_secs_f64(),
+            "warnings": outcome.warnings,
+            "skipped": outcome.skipped,
+            "copies": copy::outcomes_json(copies),
+        }),
+    )
+}
+
 fn write_outcome(app: &App, outcome: &BackupOutcome, out: &mut dyn Write) -> Result<(), CliError> {
     let point = &outcome.point;
     let speed = throughput(point.size_bytes, outcome.took);
-    if app.is_json() {
-        return write_json(
-            out,
-            &json!({
-                "point": point,
-                "took_seconds": outcome.took.as_secs_f64(),
-                "warnings": outcome.warnings,
-                "skipped": outcome.skipped,
-            }),
-        );
-    }
     let short = point.id.short();
     writeln!(
         out,

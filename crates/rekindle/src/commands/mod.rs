@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod completion;
 pub mod config;
+pub mod copy;
 mod doctor;
 mod dumps;
 pub mod guards;
@@ -39,6 +40,7 @@ pub fn run(app: &App, command: &Command, out: &mut dyn Write) -> Result<Exit, Cl
         Command::Restore(args) => restore::run(app, args, out),
         Command::Wal(command) => wal::run(app, command, out),
         Command::Retention(command) => retention::run(app, command, out),
+        Command::Copy(command) => copy::run(app, command, out),
         Command::Vault(command) => vault::run(app, command, out),
         Command::Config(command) => config::run(app, command, out),
         Command::Completion(args) => completion::run(args, out),

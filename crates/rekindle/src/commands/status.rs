@@ -7,6 +7,7 @@ use rekindle_recovery::{ServiceStatus, Status, in_place::Stage};
 
 use crate::{
     app::App,
+    commands::copy,
     errors::{CliError, Exit},
     output::{Paint, Table, bytes, count, duration, paint_stdout, time, write_json},
 };
@@ -27,12 +28,15 @@ pub fn run(app: &App, out: &mut dyn Write) -> Result<Exit, CliError> {
     Ok(exit(&status))
 }
 
-/// A vault that cannot be read outweighs a missed target, which outweighs the rest.
+/// A vault or copy that cannot be read outweighs a missed target, which outweighs the rest.
 fn exit(status: &Status) -> Exit {
     let is_missed = |service: &ServiceStatus| service.rpo.is_missed;
     if status.ok {
         Exit::Done
-    } else if status.problems.is_empty() && status.services.iter().any(is_missed) {
+    } else if status.problems.is_empty()
+        && status.copies.iter().all(|copy| copy.ok)
+        && status.services.iter().any(is_missed)
+    {
         Exit::TargetMissed
     } else {
         Exit::Failed
@@ -72,6 +76,10 @@ fn write_status(app: &App, out: &mut dyn Write, status: &Status) -> Result<(), C
         let points = count(vault.snapshots, "recovery point");
         let (stored, location) = (bytes(vault.stored_bytes), &vault.location);
         writeln!(out, "\nvault {location}: {points}, {stored}")?;
+    }
+    if !status.copies.is_empty() {
+        writeln!(out)?;
+        copy::write_status(&status.copies, out)?;
     }
     Ok(())
 }

@@ -56,9 +56,10 @@ impl<'a> Copy<'a> {
             let name = settings.name.as_str();
             let cache = Some(ours.join(format!("recipient-{name}")));
             let owed = Owed(ours.join(format!("owed-{name}")));
+            let password = settings.password.as_ref().unwrap_or(&vault.password);
             Self {
                 settings,
-                door: Door::new(&settings.at, &vault.password, cache).map_err(PushError::from),
+                door: Door::new(&settings.at, password, cache).map_err(PushError::from),
                 before: owed.read(),
                 owed,
             }

@@ -117,10 +117,7 @@ fn vaults(stack: &Stack) -> (Vec<VaultSettings>, Vec<String>) {
     };
     let (mut vaults, mut unreachable) = (vec![main], Vec::new());
     for copy in &stack.vault.copies {
-        let mut settings = stack.vault.clone();
-        settings.at = copy.at.clone();
-        settings.credentials = copy.credentials.clone();
-        settings.copies = Vec::new();
+        let settings = stack.vault.of_copy(copy);
         let name = copy.name.to_string();
         match settings.at {
             VaultLocation::Local(_) => vaults.push(VaultSettings { name, settings }),
