@@ -269,6 +269,13 @@ impl Index {
         inner.sorted.len() + inner.recent.len()
     }
 
+    /// Bytes of all blobs before compression; one that lies in two places counts twice.
+    pub(crate) fn plain_bytes(&self) -> u64 {
+        let inner = self.read();
+        let entries = inner.sorted.iter().chain(inner.recent.values());
+        entries.map(|entry| u64::from(entry.plain_length)).sum()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -43,6 +43,8 @@ mod prune;
 mod reindex;
 mod restore;
 mod salvage;
+#[cfg(test)]
+mod scale_tests;
 mod set_aside;
 mod snapshot;
 mod stats;

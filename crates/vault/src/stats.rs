@@ -33,12 +33,7 @@ impl Vault {
         stats.packs = self.list_ids(FileKind::Pack)?.len() as u64;
         let index = self.load_index()?;
         stats.blobs = index.len() as u64;
-        let blobs = index.by_pack();
-        stats.unique_bytes = blobs
-            .iter()
-            .flat_map(|(_, blobs)| blobs)
-            .map(|b| u64::from(b.plain_length()))
-            .sum();
+        stats.unique_bytes = index.plain_bytes();
         Ok(stats)
     }
 

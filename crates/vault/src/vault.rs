@@ -20,7 +20,7 @@ use crate::{
     keyfile::{self, Password},
     lock::{self, Lock, LockInfo, LockMode},
     opener::Opener,
-    pack::{self, PackedBlob},
+    pack::PackedBlob,
     snapshot::{Snapshot, StoredSnapshot},
     store::{FileKind, ObjectKey, Store},
     together,
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Index files that are in memory at the same time while the index is read.
-const INDEX_FILES_AT_ONCE: usize = 16;
+const INDEX_FILES_AT_ONCE: usize = 4;
 
 /// The version of restic's format that this engine reads and writes.
 const FORMAT_VERSION: u32 = 2;
@@ -354,21 +354,23 @@ impl Vault {
             .iter()
             .filter_map(|object| Some((object.key.name().parse().ok()?, object.size_bytes)))
             .collect();
-        let mut lost = index.by_pack();
-        lost.retain(|(id, blobs)| {
-            !blobs.is_empty()
-                && sizes
-                    .get(id)
-                    .is_none_or(|size| *size < pack::least_bytes(blobs))
-        });
-        if !lost.is_empty() {
-            tracing::warn!(
-                packs = lost.len(),
-                "packs that the index lists are gone or cut"
-            );
-            index.forget_packs(&lost.iter().map(|(id, _)| *id).collect());
+        let is_lost = |(id, least): &(Id, u64)| sizes.get(id).is_none_or(|size| size < least);
+        let packs = index.least_pack_bytes();
+        let lost: HashSet<Id> = packs
+            .into_iter()
+            .filter(is_lost)
+            .map(|(id, _)| id)
+            .collect();
+        if lost.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(lost)
+        tracing::warn!(
+            packs = lost.len(),
+            "packs that the index lists are gone or cut"
+        );
+        let blobs = index.blobs_in(&lost);
+        index.forget_packs(&lost);
+        Ok(blobs.into_iter().collect())
     }
 
     /// Makes readers find the copies that are there of what lies in lost packs too. What lies
