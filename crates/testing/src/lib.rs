@@ -2,7 +2,7 @@
 //!
 //! Start at [`Postgres::builder`](postgres::Postgres::builder) for a server of one's own, at
 //! [`restic::Restic`] and [`age`] for the stock programs that a vault is held against, at [`faults`] for what
-//! goes wrong in the world, and at [`data`] and [`hard`] for what to back up.
+//! goes wrong in the world, at [`servers`] for stores elsewhere, and at [`data`] and [`hard`] for what to back up.
 //!
 //! Everything runs on free ports of 127.0.0.1 and in temporary directories, is stopped by process
 //! id when its owner is dropped, and never touches a server it did not start. What this machine
@@ -23,6 +23,7 @@ pub mod load;
 pub mod postgres;
 pub mod process;
 pub mod restic;
+pub mod servers;
 pub mod skip;
 
 pub use error::TestingError;

@@ -14,15 +14,34 @@ use crate::process::run;
 pub struct Restic {
     repository: PathBuf,
     password: String,
+    environment: Vec<(String, String)>,
+    options: Vec<String>,
 }
 
 impl Restic {
-    /// Names a repository on a local directory. Nothing is looked at yet.
+    /// Names a repository: a local directory, or one of restic's own locations (`s3:http://…`). Nothing
+    /// is looked at yet.
     pub fn new(repository: impl Into<PathBuf>, password: &str) -> Self {
         Self {
             repository: repository.into(),
             password: password.into(),
+            environment: Vec::new(),
+            options: Vec::new(),
         }
+    }
+
+    /// Gives restic a variable of its environment, such as `AWS_ACCESS_KEY_ID`.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Gives restic an extended option, such as `sftp.command=ssh …`.
+    #[must_use]
+    pub fn option(mut self, option: &str) -> Self {
+        self.options.push(option.into());
+        self
     }
 
     /// Returns what `restic version` says.
@@ -188,6 +207,12 @@ impl Restic {
             .arg("--no-cache")
             .env("RESTIC_REPOSITORY", &self.repository);
         command.env("RESTIC_PASSWORD", &self.password);
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
+        for option in &self.options {
+            command.args(["-o", option]);
+        }
         command
     }
 

