@@ -7,9 +7,10 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 /// The crates of the workspace; each may depend on those before it.
-const ORDER: [&str; 8] = [
+const ORDER: [&str; 9] = [
     "rekindle-stack",
     "rekindle-vault",
+    "rekindle-stores",
     "rekindle-postgres",
     "rekindle-datasets",
     "rekindle-runtimes",

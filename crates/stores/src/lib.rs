@@ -1,0 +1,29 @@
+//! Vaults elsewhere: S3-compatible stores, Google Cloud Storage, Azure, and servers reached by SFTP.
+//!
+//! Start at [`open`]: from [`StoreSettings`] it makes a [`Store`] that retries and keeps to its
+//! limits; `open.rs` shows the order of those wrappers. The engine above is synchronous; the small
+//! async runtime that waits for the network is hidden in `runtime.rs` and nowhere else.
+//!
+//! Absent on purpose: what a vault is. A store moves whole objects and knows no more of them than
+//! which folder they lie in.
+
+mod cloud;
+mod error;
+mod http;
+mod limited;
+mod open;
+mod recording;
+mod retrying;
+mod runtime;
+mod settings;
+mod sftp;
+
+pub use cloud::{azure::azure, gcs::gcs, s3::s3};
+pub use error::{OpenStoreError, hint_of};
+pub use limited::Limited;
+pub use open::{open, open_bare};
+pub use recording::{Recorded, Recording};
+pub use rekindle_vault::Store;
+pub use retrying::{RetryPolicy, Retrying};
+pub use settings::{Encryption, StoreSettings};
+pub use sftp::SftpStore;
