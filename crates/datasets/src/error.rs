@@ -112,6 +112,9 @@ pub fn vault_hint(error: &VaultError) -> Option<String> {
             "`rekindle vault check --read-data` tells which recovery points are hit"
         }
         VaultError::WalArchive(error) => return error.hint().map(str::to_owned),
+        VaultError::Store(error) if rekindle_stores::hint_of(error).is_some() => {
+            rekindle_stores::hint_of(error).unwrap_or_default()
+        }
         error if error.is_no_space() => {
             "the vault's disk is full: make room and run it again; nothing that was stored is lost"
         }

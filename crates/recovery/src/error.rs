@@ -10,17 +10,18 @@ use rekindle_postgres::{
     dump::{DumpError, foreign::ForeignError},
 };
 use rekindle_stack::SecretError;
+use rekindle_stores::OpenStoreError;
 use rekindle_vault::{BackupError, CopyToError, Id, RestoreError, VaultError};
 
 /// Why a recovery point was not made or not brought back.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
-    /// A vault that this version cannot reach.
-    #[error("the vault at {location} is not a local directory, and no other can be opened yet")]
-    UnsupportedLocation {
-        /// Where.
-        location: String,
-    },
+    /// The store of a vault cannot be used as it is configured.
+    #[error("open the vault's store")]
+    Store(#[from] OpenStoreError),
+    /// The access keys of a vault's store cannot be read.
+    #[error("read the access keys of the vault's store")]
+    StoreCredentials(#[source] SecretError),
     /// The vault's password cannot be read.
     #[error("read the vault's password")]
     VaultPassword(#[source] SecretError),
@@ -300,6 +301,11 @@ impl RecoveryError {
             Self::Capture { source, .. } | Self::Settings { source, .. } => source.hint(),
             Self::Commit(BackupError::Vault(error)) => vault_hint(error),
             Self::RestoreDatabase { source, .. } => restore_database_hint(source),
+            Self::Store(error) => error.hint().map(str::to_owned),
+            Self::StoreCredentials(_) => Some(
+                "`credentials_file` beside the vault's place names a file with its access keys"
+                    .to_owned(),
+            ),
             Self::VaultPassword(_) => Some(
                 "`vault.password_file` names a file with the vault's password; without it nothing \
                  can be read"

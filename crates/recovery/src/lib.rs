@@ -35,4 +35,4 @@ pub use restore::{
     RestoreOutcome, RestorePlan, RestoreRequest, RestoredKind, plan_restore, restore,
 };
 pub use status::{RpoStatus, RtoStatus, ServiceStatus, Status, VaultStatus, status};
-pub use vault::{create_vault, open_vault};
+pub use vault::{create_vault, open_vault, store_of};

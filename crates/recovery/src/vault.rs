@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use rekindle_stack::{self as stack, SecretSource, VaultLocation};
-use rekindle_vault::{Compression, Password, Store, Vault, store::LocalStore};
+use rekindle_stack::{self as stack, SecretSource};
+use rekindle_stores::{Encryption, StoreSettings};
+use rekindle_vault::{Compression, Password, Store, Vault};
 
 use crate::RecoveryError;
 
@@ -13,7 +14,7 @@ use crate::RecoveryError;
 /// If there is one, or its place or password cannot be used.
 pub fn create_vault(settings: &stack::Vault) -> Result<Vault, RecoveryError> {
     Ok(Vault::create(
-        store_of(&settings.at)?,
+        store_of(settings)?,
         &password_of(&settings.password)?,
     )?)
 }
@@ -24,17 +25,42 @@ pub fn create_vault(settings: &stack::Vault) -> Result<Vault, RecoveryError> {
 /// If there is none, or its place or password cannot be used.
 pub fn open_vault(settings: &stack::Vault) -> Result<Vault, RecoveryError> {
     Ok(Vault::open(
-        store_of(&settings.at)?,
+        store_of(settings)?,
         &password_of(&settings.password)?,
     )?)
 }
 
-pub(crate) fn store_of(location: &VaultLocation) -> Result<Arc<dyn Store>, RecoveryError> {
-    match location {
-        VaultLocation::Local(path) => Ok(Arc::new(LocalStore::new(path))),
-        other => Err(RecoveryError::UnsupportedLocation {
-            location: other.to_string(),
-        }),
+/// The store of a vault, wherever it lies. Nothing is asked of it yet.
+///
+/// # Errors
+/// If its credentials cannot be read, or its settings cannot be used.
+pub fn store_of(vault: &stack::Vault) -> Result<Arc<dyn Store>, RecoveryError> {
+    Ok(rekindle_stores::open(&store_settings(vault)?)?)
+}
+
+fn store_settings(vault: &stack::Vault) -> Result<StoreSettings, RecoveryError> {
+    let read = |source: &SecretSource| source.read().map_err(RecoveryError::StoreCredentials);
+    let options = &vault.store;
+    let mut settings = StoreSettings::new(vault.at.clone());
+    settings.credentials = vault.credentials.as_ref().map(read).transpose()?;
+    settings.storage_class.clone_from(&vault.storage_class);
+    settings.path_style = options.path_style;
+    settings.ca_file.clone_from(&options.ca_file);
+    settings.ssh_config.clone_from(&options.ssh_config);
+    settings.encryption = options.encryption.as_deref().map(encryption);
+    settings.upload_limit = options.upload_limit;
+    settings.download_limit = options.download_limit;
+    if let Some(period) = options.retry_for {
+        settings.retry_for = period.as_duration();
+    }
+    Ok(settings)
+}
+
+/// The configuration has no others.
+fn encryption(text: &str) -> Encryption {
+    match text.strip_prefix("aws:kms") {
+        Some(key) => Encryption::Kms(key.strip_prefix(':').map(str::to_owned)),
+        None => Encryption::Store,
     }
 }
 

@@ -168,10 +168,10 @@ fn a_database_password_is_kept_from_others_and_from_every_output() {
 }
 
 #[test]
-fn places_that_cannot_be_a_vault_yet_are_refused_before_anything_is_written() {
+fn places_that_cannot_be_a_vault_are_refused_before_anything_is_written() {
     let home = Home::new();
-    home.run(&["init", "--vault", "s3://bucket/vault"])
-        .fails_with(1, "the vault at s3://bucket/vault is not a local directory");
+    home.run(&["init", "--vault", "s4://bucket/vault"])
+        .fails_with(2, "the URL's scheme is unknown");
     home.run(&["init", "--postgres", "mysql://db/shop"])
         .fails_with(2, "the URL's scheme is `mysql`");
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);

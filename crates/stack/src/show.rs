@@ -2,7 +2,7 @@
 
 use crate::model::{
     Check, Dataset, Expectation, LogicalDump, PostgresDataset, Retention, Runtime, ScheduledTask,
-    Service, SqlQuery, Stack, Vault, VaultCopy, WalMode,
+    Service, SqlQuery, Stack, StoreOptions, Vault, VaultCopy, WalMode,
 };
 use crate::secret::SecretSource;
 use crate::yaml::Yaml;
@@ -110,6 +110,8 @@ fn vault(vault: &Vault) -> Yaml {
     map.add("at", Yaml::text(&vault.at));
     map.secret("password", Some(&vault.password));
     map.secret("credentials", vault.credentials.as_ref());
+    map.maybe("storage_class", vault.storage_class.as_ref());
+    add_store(&vault.store, &mut map);
     map.add("compression", Yaml::text(vault.compression));
     if let Some(size) = vault.pack_size {
         map.add("pack_size", Yaml::plain(size));
@@ -131,7 +133,34 @@ fn copy(copy: &VaultCopy) -> Yaml {
     if let Some(rules) = &copy.retention {
         map.add("retention", retention(rules));
     }
+    add_store(&copy.store, &mut map);
     map.done()
+}
+
+/// What is set; without anything, nothing.
+fn add_store(store: &StoreOptions, map: &mut Entries) {
+    let mut inner = Entries::default();
+    if let Some(path_style) = store.path_style {
+        inner.add("path_style", Yaml::plain(path_style));
+    }
+    inner.maybe("ca_file", store.ca_file.as_ref().map(|path| path.display()));
+    inner.maybe("encryption", store.encryption.as_ref());
+    for (key, limit) in [
+        ("upload_limit", store.upload_limit),
+        ("download_limit", store.download_limit),
+    ] {
+        if let Some(limit) = limit {
+            inner.add(key, Yaml::plain(limit));
+        }
+    }
+    inner.maybe("retry_for", store.retry_for);
+    inner.maybe(
+        "ssh_config",
+        store.ssh_config.as_ref().map(|path| path.display()),
+    );
+    if !inner.0.is_empty() {
+        map.add("store", inner.done());
+    }
 }
 
 fn service(service: &Service) -> Yaml {

@@ -2,13 +2,10 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
-use rekindle_stack::{SecretSource, VaultLocation};
+use rekindle_stack::SecretSource;
 use rekindle_vault::{Id, Store, Vault, WalArchive, WalPublic, durable, store::ObjectKey};
 
-use crate::{
-    RecoveryError,
-    vault::{password_of, store_of},
-};
+use crate::{RecoveryError, vault::password_of};
 
 /// A vault whose archive is used, opened no further than needed. Checking the password takes longer
 /// than archiving a segment, and putting files in does not need it: what is public is kept beside
@@ -20,18 +17,17 @@ pub(crate) struct Door<'a> {
 }
 
 impl<'a> Door<'a> {
-    /// The vault at `at`. What is public of it is remembered in the file `cache`.
+    /// The vault in `store`. What is public of it is remembered in the file `cache`.
     pub(crate) fn new(
-        at: &VaultLocation,
+        store: Arc<dyn Store>,
         password: &'a SecretSource,
         cache: Option<PathBuf>,
-    ) -> Result<Self, RecoveryError> {
-        let store = store_of(at)?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             store,
             password,
             cache,
-        })
+        }
     }
 
     /// What tells this vault from every other, also from one made later in the same place: the hash

@@ -96,10 +96,6 @@ fn layout(app: &App, args: &InitArgs) -> Result<Layout, CliError> {
         })?,
         None => VaultLocation::Local(folder.join("vault")),
     };
-    if !matches!(vault, VaultLocation::Local(_)) {
-        let location = vault.to_string();
-        return Err(RecoveryError::UnsupportedLocation { location }.into());
-    }
     let password_file = match &args.password_file {
         Some(path) => here.join(path),
         None => folder.join("vault-password"),

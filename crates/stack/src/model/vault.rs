@@ -1,9 +1,12 @@
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 
 use super::Retention;
 use crate::choice::choice;
 use crate::location::VaultLocation;
 use crate::name::Name;
+use crate::period::Period;
 use crate::secret::SecretSource;
 
 /// Where recovery points are kept: a restic repository and the WAL archive beside it.
@@ -19,6 +22,11 @@ pub struct Vault {
     /// Access keys of the store: lines `AWS_ACCESS_KEY_ID=…` and `AWS_SECRET_ACCESS_KEY=…`, an AWS
     /// credentials file, or `ACCESS:SECRET`.
     pub credentials: Option<SecretSource>,
+    /// Storage class of its packs, as the store names it. Default: the bucket's.
+    pub storage_class: Option<String>,
+    /// How its store is spoken to, where the place alone does not say it.
+    #[schemars(extend("default" = {}))]
+    pub store: StoreOptions,
     /// How hard to compress.
     #[schemars(extend("default" = "default"))]
     pub compression: Compression,
@@ -40,7 +48,7 @@ pub struct VaultCopy {
     pub name: Name,
     /// Where it lies; as `vault.at`.
     pub at: VaultLocation,
-    /// Storage class of its objects, as the store names it. Default: the bucket's.
+    /// Storage class of its packs, as the store names it. Default: the bucket's.
     pub storage_class: Option<String>,
     /// Access keys of its store; as `vault.credentials`. They need no right to delete.
     pub credentials: Option<SecretSource>,
@@ -48,6 +56,9 @@ pub struct VaultCopy {
     pub password: Option<SecretSource>,
     /// Which recovery points are kept in the copy. Default: the stack's.
     pub retention: Option<Retention>,
+    /// How its store is spoken to; as `vault.store`.
+    #[schemars(extend("default" = {}))]
+    pub store: StoreOptions,
 }
 
 impl Vault {
@@ -66,10 +77,38 @@ impl Vault {
                 .clone()
                 .unwrap_or_else(|| self.password.clone()),
             credentials: copy.credentials.clone(),
+            storage_class: copy.storage_class.clone(),
+            store: copy.store.clone(),
             copies: Vec::new(),
             ..self.clone()
         }
     }
+}
+
+/// How a store is spoken to.
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    /// S3: whether the bucket's name stands in the path of a URL, not in its host. Default: yes if the
+    /// place has an endpoint.
+    pub path_style: Option<bool>,
+    /// S3, GCS, Azure: PEM file of the authority that signed the store's certificate, besides the
+    /// system's.
+    pub ca_file: Option<PathBuf>,
+    /// S3: encryption by the store itself: `AES256`, `aws:kms`, or `aws:kms:` and a key. Default: as the
+    /// bucket says.
+    pub encryption: Option<String>,
+    /// Most bytes per second to the store, as in `10MiB`.
+    #[schemars(with = "Option<crate::schema::Size>")]
+    pub upload_limit: Option<u64>,
+    /// Most bytes per second from the store.
+    #[schemars(with = "Option<crate::schema::Size>")]
+    pub download_limit: Option<u64>,
+    /// How long a failed operation is tried again, as in `15m`. Default: 5 minutes.
+    pub retry_for: Option<Period>,
+    /// SFTP: configuration of the SSH client, in place of the user's own.
+    pub ssh_config: Option<PathBuf>,
 }
 
 choice! {

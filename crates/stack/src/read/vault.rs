@@ -1,7 +1,7 @@
 //! `vault` and its copies.
 
 use super::{Context, Fields, rules, scalar};
-use crate::model::{Vault, VaultCopy};
+use crate::model::{StoreOptions, Vault, VaultCopy};
 use crate::node::{Node, Value};
 use crate::secret::SecretSource;
 
@@ -13,6 +13,8 @@ pub(super) fn vault(node: &Node, ctx: &mut Context<'_>) -> Option<Vault> {
     let password = f.required_secret("password", ctx);
     warn_if_inline(&password, node, ctx);
     let credentials = f.secret("credentials", ctx);
+    let storage_class = f.optional("storage_class", ctx, scalar::filled_text);
+    let store = f.optional("store", ctx, store).unwrap_or_default();
     let compression = f
         .optional("compression", ctx, scalar::choice)
         .unwrap_or_default();
@@ -23,6 +25,8 @@ pub(super) fn vault(node: &Node, ctx: &mut Context<'_>) -> Option<Vault> {
         at: at?,
         password: password?,
         credentials,
+        storage_class,
+        store,
         compression,
         pack_size,
         copies,
@@ -82,6 +86,7 @@ fn copy(node: &Node, ctx: &mut Context<'_>) -> Option<VaultCopy> {
     let password = f.secret("password", ctx);
     warn_if_inline(&password, node, ctx);
     let retention = f.optional("retention", ctx, rules::retention);
+    let store = f.optional("store", ctx, store).unwrap_or_default();
     f.finish(ctx);
     Some(VaultCopy {
         name: name?,
@@ -90,5 +95,31 @@ fn copy(node: &Node, ctx: &mut Context<'_>) -> Option<VaultCopy> {
         credentials,
         password,
         retention,
+        store,
     })
+}
+
+fn store(node: &Node, ctx: &mut Context<'_>) -> Option<StoreOptions> {
+    let mut f = Fields::of(node, "how a store is spoken to", ctx)?;
+    let options = StoreOptions {
+        path_style: f.optional("path_style", ctx, scalar::boolean),
+        ca_file: f.path("ca_file", ctx),
+        encryption: f.optional("encryption", ctx, encryption),
+        upload_limit: f.optional("upload_limit", ctx, scalar::size),
+        download_limit: f.optional("download_limit", ctx, scalar::size),
+        retry_for: f.optional("retry_for", ctx, scalar::period),
+        ssh_config: f.path("ssh_config", ctx),
+    };
+    f.finish(ctx);
+    Some(options)
+}
+
+fn encryption(node: &Node, ctx: &mut Context<'_>) -> Option<String> {
+    let text = scalar::filled_text(node, ctx)?;
+    if text == "AES256" || text == "aws:kms" || text.starts_with("aws:kms:") {
+        return Some(text);
+    }
+    let message = "a store's encryption is `AES256`, `aws:kms`, or `aws:kms:` and a key";
+    ctx.error(node.place, message, None);
+    None
 }

@@ -23,6 +23,7 @@ use super::{
     protocol::{self, Answer, Ask},
     source::{self, Source},
 };
+use crate::vault::store_of;
 use crate::wal::{
     door::Door,
     names::WalName,
@@ -83,7 +84,7 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
 }
 
 fn serve(stack: &Stack, place: &Place, listener: UnixListener, end: &End) -> Result<(), GetError> {
-    let door = Door::new(&stack.vault.at, &stack.vault.password, None)?;
+    let door = Door::new(store_of(&stack.vault)?, &stack.vault.password, None);
     let cluster = place.cluster().transpose().map_err(GetError::ControlFile)?;
     let source = Source::new(door.full()?, cluster, None)?;
     let fetcher = Arc::new(Fetcher {

@@ -27,6 +27,7 @@ use super::{
     place::{Cluster, Place},
     state,
 };
+use crate::vault::store_of;
 use protocol::{Answer, Ask};
 use rekindle_postgres::layout::WalFileKind;
 use source::Source;
@@ -67,7 +68,7 @@ pub fn get(stack: &Stack, request: &GetRequest<'_>) -> Result<Got, GetError> {
     let name = WalName::parse(request.file).ok_or_else(not_wal)?;
     let place = Place::of(request.to).map_err(GetError::io("find", request.to))?;
     let cluster = cluster_of(&place)?;
-    let door = Door::new(&stack.vault.at, &stack.vault.password, None)?;
+    let door = Door::new(store_of(&stack.vault)?, &stack.vault.password, None);
     if let Some(got) = by_fetcher(request, &name, &place, cluster, &door) {
         return Ok(got);
     }

@@ -13,6 +13,7 @@ use super::{
     PushError,
     group::{Fate, Group},
 };
+use crate::vault::store_of;
 use crate::wal::{
     door::Door,
     names::WalName,
@@ -59,7 +60,9 @@ impl<'a> Copy<'a> {
             let password = settings.password.as_ref().unwrap_or(&vault.password);
             Self {
                 settings,
-                door: Door::new(&settings.at, password, cache).map_err(PushError::from),
+                door: store_of(&vault.of_copy(settings))
+                    .map(|store| Door::new(store, password, cache))
+                    .map_err(PushError::from),
                 before: owed.read(),
                 owed,
             }

@@ -30,7 +30,7 @@ use super::{
     place::{Cluster, Place},
     state::{self, FileLock},
 };
-use crate::RecoveryError;
+use crate::{RecoveryError, vault::store_of};
 use copies::{Copy, Delivery};
 use group::{Fate, Group};
 use markers::Markers;
@@ -140,7 +140,7 @@ struct Push<'a> {
 impl<'a> Push<'a> {
     fn new(stack: &'a Stack, place: &'a Place) -> Result<Self, PushError> {
         let cache = place.is_pg_wal().then(|| place.ours().join("recipient"));
-        let main = Door::new(&stack.vault.at, &stack.vault.password, cache)?;
+        let main = Door::new(store_of(&stack.vault)?, &stack.vault.password, cache);
         Ok(Self { stack, place, main })
     }
 

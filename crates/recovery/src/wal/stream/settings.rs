@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rekindle_datasets::postgres::PostgresCluster;
 use rekindle_postgres::{ConnectOptions, wal::receive::SlotName};
-use rekindle_stack::{self as stack, Stack, VaultLocation, WalMode};
+use rekindle_stack::{self as stack, Stack, WalMode};
 
 use crate::RecoveryError;
 
@@ -28,8 +28,6 @@ pub struct StreamSettings {
     pub synchronous: bool,
     /// The main vault first, then its copies.
     pub(super) vaults: Vec<VaultSettings>,
-    /// Copies that this version cannot reach.
-    pub(super) unreachable: Vec<String>,
 }
 
 /// A vault to fill.
@@ -52,7 +50,6 @@ impl StreamSettings {
             source: Box::new(source),
         };
         let cluster = PostgresCluster::from_settings(dataset).map_err(failed)?;
-        let (vaults, unreachable) = vaults(stack);
         let default_slot = || format!("rekindle_{}_{service}", stack.name);
         let default_spool = || {
             let root = PathBuf::from("/var/lib/rekindle/wal");
@@ -64,8 +61,7 @@ impl StreamSettings {
             spool: dataset.wal_spool.clone().unwrap_or_else(default_spool),
             spool_limit: dataset.wal_spool_limit.unwrap_or(SPOOL_LIMIT),
             synchronous: dataset.wal_synchronous,
-            vaults,
-            unreachable,
+            vaults: vaults(stack),
             service,
         })
     }
@@ -110,19 +106,14 @@ fn chosen<'a>(
     })
 }
 
-fn vaults(stack: &Stack) -> (Vec<VaultSettings>, Vec<String>) {
+fn vaults(stack: &Stack) -> Vec<VaultSettings> {
     let main = VaultSettings {
         name: "vault".to_owned(),
         settings: stack.vault.clone(),
     };
-    let (mut vaults, mut unreachable) = (vec![main], Vec::new());
-    for copy in &stack.vault.copies {
-        let settings = stack.vault.of_copy(copy);
-        let name = copy.name.to_string();
-        match settings.at {
-            VaultLocation::Local(_) => vaults.push(VaultSettings { name, settings }),
-            _ => unreachable.push(name),
-        }
-    }
-    (vaults, unreachable)
+    let copies = stack.vault.copies.iter().map(|copy| VaultSettings {
+        name: copy.name.to_string(),
+        settings: stack.vault.of_copy(copy),
+    });
+    std::iter::once(main).chain(copies).collect()
 }

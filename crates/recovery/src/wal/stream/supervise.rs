@@ -48,10 +48,6 @@ pub(super) fn run(settings: StreamSettings, request: &StreamRequest) -> Result<(
         source,
     })?;
     let shared = Arc::new(Shared::new(settings, spool, waker, gaps, request));
-    for copy in &shared.settings.unreachable {
-        let text = format!("copy `{copy}` is not a local directory and gets no WAL");
-        shared.notice(NoticeLevel::Warning, text);
-    }
     let threads = Threads::start(&shared);
     let outcome = Supervisor::new(&shared, &threads.writer, request).run();
     let stored = finish(&shared, &threads.writer, &outcome);
