@@ -97,7 +97,10 @@ impl Compressor {
     }
 }
 
-/// Decompresses into `out`, which must turn out to be `expected` bytes long.
+/// zstd's blocks hold at most 128 KiB and take at least 4 bytes, so nothing grows more than this. Source: RFC 8878, 3.1.1.2.
+const MOST_RATIO: usize = 1 << 15;
+
+/// Decompresses into `out`, which must turn out to be `expected` bytes long. A length that lies costs no memory.
 ///
 /// # Errors
 /// zstd's reason, or the length that came out instead.
@@ -106,6 +109,10 @@ pub fn decompress(stored: &[u8], expected: usize, out: &mut Vec<u8>) -> Result<(
         static CONTEXT: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
     }
     out.clear();
+    if expected > stored.len().saturating_mul(MOST_RATIO) {
+        let stored = stored.len();
+        return Err(format!("{stored} bytes cannot grow to {expected}"));
+    }
     out.resize(expected, 0);
     let length = CONTEXT
         .with_borrow_mut(|context| context.decompress(&mut out[..], stored))
@@ -200,5 +207,13 @@ mod tests {
         assert!(decompress(&stored, 1001, &mut Vec::new()).is_err());
         assert!(decompress(&stored, 999, &mut Vec::new()).is_err());
         assert!(decompress(b"nonsense", 10, &mut Vec::new()).is_err());
+        let mut out = Vec::new();
+        assert!(decompress(&stored, u32::MAX as usize, &mut out).is_err());
+        assert_eq!(out.capacity(), 0, "no memory was taken for a lie");
+        // What shrinks most comes back all the same.
+        let zeros = vec![0; 8 << 20];
+        let stored = compressor.compress(&zeros).unwrap().unwrap().to_vec();
+        decompress(&stored, zeros.len(), &mut out).unwrap();
+        assert_eq!(out, zeros);
     }
 }

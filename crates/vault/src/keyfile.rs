@@ -92,12 +92,17 @@ struct Cost {
 }
 
 impl Cost {
-    fn derive(self, password: &Password, salt: &[u8]) -> Option<Key> {
-        let fits = self.n.is_power_of_two()
+    /// Whether it is followed.
+    fn is_affordable(self) -> bool {
+        let memory = self.n.checked_mul(128 * u64::from(self.r));
+        self.n.is_power_of_two()
             && self.n > 1
-            && self.n.checked_mul(128 * u64::from(self.r))? <= MOST_MEMORY_BYTES
-            && self.p <= MOST_P;
-        if !fits {
+            && memory.is_some_and(|bytes| bytes <= MOST_MEMORY_BYTES)
+            && self.p <= MOST_P
+    }
+
+    fn derive(self, password: &Password, salt: &[u8]) -> Option<Key> {
+        if !self.is_affordable() {
             return None;
         }
         let log_n = u8::try_from(self.n.trailing_zeros()).ok()?;
@@ -235,6 +240,12 @@ impl StoredKey {
         let plain = derived.open_in_place(&mut sealed).ok()?;
         let stored: StoredMasterKey = serde_json::from_slice(plain).ok()?;
         Key::from_stored(&stored)
+    }
+
+    /// Whether the work that it asks for is followed, for fuzzers.
+    pub(crate) fn is_affordable(&self) -> bool {
+        let Self { n, r, p, .. } = *self;
+        Cost { n, r, p }.is_affordable()
     }
 
     pub(crate) fn info(&self, id: Id, current: bool) -> KeyInfo {

@@ -23,6 +23,8 @@ pub mod durable;
 mod elsewhere;
 mod error;
 mod forget;
+#[doc(hidden)]
+pub mod fuzzing;
 mod goquote;
 mod hash;
 mod heal;

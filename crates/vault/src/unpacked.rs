@@ -15,6 +15,8 @@ use crate::{
 const COMPRESSED: u8 = 2;
 /// A file that says it grows beyond this is not believed: restic's own are a few MiB.
 const MOST_PLAIN_BYTES: usize = 1 << 30;
+/// Nor one that says it grows to more than so many times its length: ids are hashes, which do not shrink.
+const MOST_RATIO: u64 = 1000;
 
 /// Writes a value; returns its name.
 pub(crate) fn save<T: Serialize>(
@@ -94,13 +96,16 @@ fn compressed(json: &[u8]) -> Result<Vec<u8>, VaultError> {
     Ok(out)
 }
 
-/// Room for the plain text: what the frame says, or (restic's streams do not say) a wide guess.
+/// Room for the plain text: what the frame says, or (restic's streams do not say) a wide guess; never more than what JSON
+/// of our kinds can shrink from.
 fn capacity(frame: &[u8]) -> usize {
     let stated = zstd::zstd_safe::get_frame_content_size(frame)
         .ok()
         .flatten();
-    let guess = (frame.len() as u64).saturating_mul(64).max(1 << 20);
-    usize::try_from(stated.unwrap_or(guess))
+    let stored = frame.len() as u64;
+    let guess = stored.saturating_mul(64).max(1 << 20);
+    let most = stored.saturating_mul(MOST_RATIO).max(1 << 20);
+    usize::try_from(stated.unwrap_or(guess).min(most))
         .unwrap_or(MOST_PLAIN_BYTES)
         .min(MOST_PLAIN_BYTES)
 }
@@ -124,6 +129,17 @@ mod tests {
             .unwrap()
             .len();
         assert!(size < 500, "it is compressed: {size}");
+    }
+
+    #[test]
+    fn a_file_that_says_it_grows_a_thousandfold_is_not_believed() {
+        let key = Key::random().unwrap();
+        for plain_bytes in [100 << 10, 100 << 20] {
+            let json = format!("\"{}\"", "0".repeat(plain_bytes));
+            let (id, sealed) = seal(&key, FileKind::Index, json.as_bytes()).unwrap();
+            let opened = parsed::<String>(&key, FileKind::Index, &id, sealed);
+            assert_eq!(opened.is_ok(), plain_bytes < 1 << 20);
+        }
     }
 
     #[test]

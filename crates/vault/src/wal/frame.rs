@@ -72,7 +72,7 @@ pub(super) fn plain_bytes(mut frames: &[u8]) -> Option<u64> {
 ///
 /// # Errors
 /// In words, why it is not what [`wal_frame`] made.
-pub(super) fn decompress(frames: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn decompress(frames: &[u8]) -> Result<Vec<u8>, String> {
     if frames.is_empty() {
         return Err("there is no zstd frame in it".to_owned());
     }

@@ -19,6 +19,7 @@ mod put;
 pub use archive::{WalArchive, WalListed};
 pub use copy::WalCopyReport;
 pub use error::WalArchiveError;
+pub(crate) use frame::decompress as decompress_frames;
 pub use frame::{WalEffort, wal_frame};
 pub use name::{BadWalName, WalFile};
 pub use public::{BadWalPublic, WalPublic};
