@@ -1,5 +1,4 @@
-//! Parsers of stored bytes against mutations of real ones: none panics, and what it reads it writes the same. `fuzz/` does
-//! the same for hours.
+//! Parsers of stored bytes against mutations of real ones: none panics, and what it reads it writes the same.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 

@@ -2,7 +2,8 @@
 //! must be what it writes. Bytes that are sealed in a vault are given open here, as if somebody
 //! who has the key had written them.
 //!
-//! Driven by `tests/fuzzing.rs` with mutations of real bytes, and by `fuzz/` with cargo-fuzz.
+//! Driven by `tests/fuzzing.rs` with mutations of real bytes; a fuzzer that runs for hours can begin with [`corpus`] and
+//! call [`TARGETS`].
 
 mod corpus;
 
