@@ -10,7 +10,12 @@ use rekindle_postgres::{Client, Mode, ServerIdentity, dump::Tools, identity};
 use rekindle_stack::{self as stack, Stack};
 use serde::Serialize;
 
-use crate::{copies::copies_status, open_vault};
+use crate::{
+    copies::copies_status,
+    kit::{KitState, kit_state},
+    open_vault,
+    wal::utc,
+};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -95,6 +100,7 @@ fn look_at_vault(stack: &Stack, findings: &mut Findings) {
         Err(error) => findings.problem(subject, with_causes(&error), None),
     }
     look_at_locks(&vault, findings);
+    look_at_kit(stack, &vault, findings);
     look_at_free_space(stack, findings);
     if stack.vault.copies.is_empty() {
         findings.advice(
@@ -134,6 +140,28 @@ fn look_at_copies(stack: &Stack, vault: &rekindle_vault::Vault, findings: &mut F
             }
             _ => findings.fine(&subject, text),
         }
+    }
+}
+
+fn look_at_kit(stack: &Stack, vault: &rekindle_vault::Vault, findings: &mut Findings) {
+    let make = "`rekindle kit` makes one; keep it away from here";
+    match kit_state(stack, vault) {
+        Ok(KitState::Fresh(made)) => {
+            findings.fine("kit", format!("made {}, and it fits", utc(made)));
+        }
+        Ok(KitState::Outdated(made)) => {
+            let text = format!(
+                "made {}; the configuration or a password changed since",
+                utc(made)
+            );
+            findings.advice("kit", text, make);
+        }
+        Ok(KitState::Missing) => {
+            let text =
+                "there is none: with this machine its password and its configuration are gone";
+            findings.advice("kit", text, make);
+        }
+        Err(error) => findings.problem("kit", with_causes(&error), error.hint()),
     }
 }
 

@@ -205,6 +205,21 @@ pub enum RecoveryError {
         /// Everything that was found, the gravest first.
         findings: Vec<GuardFinding>,
     },
+    /// Something stands in the way of forgetting any recovery point. Nothing was removed.
+    #[error("nothing was removed: {}", blocks.iter().map(|block| block.text.as_str()).collect::<Vec<_>>().join("; "))]
+    RetentionBlocked {
+        /// What.
+        blocks: Vec<crate::retention::Block>,
+    },
+    /// A hold was made or removed meanwhile. Nothing was removed.
+    #[error("a hold was made or removed while the points were looked at; nothing was removed")]
+    HoldsChanged,
+    /// Guards keep points that were to be forgotten. Nothing was removed.
+    #[error("nothing was forgotten: {}", refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    HeldBack {
+        /// What keeps them.
+        refused: Vec<crate::retention::HeldBack>,
+    },
     /// A restore in place was not done, or did not succeed.
     #[error(transparent)]
     InPlace(Box<InPlaceError>),
@@ -227,6 +242,9 @@ pub enum RecoveryError {
         /// Why.
         source: Box<crate::wal::stream::StreamError>,
     },
+    /// A kit was not made, or does not open.
+    #[error(transparent)]
+    Kit(Box<crate::kit::KitError>),
     /// A table or database was not brought out of a physical backup.
     #[error(transparent)]
     Extract(Box<ExtractError>),
@@ -275,6 +293,15 @@ impl From<ExtractError> for RecoveryError {
     }
 }
 
+impl From<crate::kit::KitError> for RecoveryError {
+    fn from(error: crate::kit::KitError) -> Self {
+        match error {
+            crate::kit::KitError::Vault(error) => Self::Vault(error),
+            other => Self::Kit(Box::new(other)),
+        }
+    }
+}
+
 impl From<InPlaceError> for RecoveryError {
     fn from(error: InPlaceError) -> Self {
         Self::InPlace(Box::new(error))
@@ -296,6 +323,20 @@ impl RecoveryError {
                 VaultError::VaultExists { .. } => Some(
                     "it is kept as it is; `rekindle vault stats` tells what is in it".to_owned(),
                 ),
+                VaultError::NoKey { .. } | VaultError::AmbiguousKey { .. } => {
+                    Some("`rekindle vault keys` lists them".to_owned())
+                }
+                VaultError::KeyNeeded { .. } => Some(
+                    "`rekindle vault keys add` adds another password; `vault keys rotate` changes the one in use"
+                        .to_owned(),
+                ),
+                VaultError::PasswordChanged { .. } => Some(
+                    "the configuration must give the password of today; `rekindle vault keys` tells who made it"
+                        .to_owned(),
+                ),
+                VaultError::NoHold { .. } | VaultError::HoldExists { .. } => {
+                    Some("`rekindle hold list` lists them".to_owned())
+                }
                 error => vault_hint(error),
             },
             Self::Capture { source, .. } | Self::Settings { source, .. } => source.hint(),
@@ -353,12 +394,28 @@ impl RecoveryError {
                     .to_owned(),
             ),
             Self::Refused { findings, .. } => refused_hint(findings),
+            Self::RetentionBlocked { .. } => Some(
+                "`rekindle hold list` lists the holds; `restore --in-place --undo` or `--discard` ends an \
+                 open recovery"
+                    .to_owned(),
+            ),
+            Self::HoldsChanged => Some("`rekindle retention show` looks again".to_owned()),
+            Self::HeldBack { refused } => {
+                let mut force: Vec<_> = refused
+                    .iter()
+                    .map(|held| format!("--force {}", held.guard))
+                    .collect();
+                force.sort();
+                force.dedup();
+                Some(format!("`{}` forgets it at your own risk", force.join(" ")))
+            }
             Self::InPlace(error) => error.hint(),
             Self::NotStreaming { .. } => {
                 Some("`wal: stream` at a postgres dataset turns it on".to_owned())
             }
             Self::WalStream { source, .. } => source.hint(),
             Self::Extract(error) => error.hint(),
+            Self::Kit(error) => kit_hint(error),
             _ => None,
         }
     }
@@ -389,6 +446,19 @@ impl RecoveryError {
             _ => false,
         }
     }
+}
+
+fn kit_hint(error: &crate::kit::KitError) -> Option<String> {
+    use crate::kit::KitError;
+    Some(match error {
+        KitError::Recipient(_) | KitError::NoEscrow => {
+            "`age-keygen -y KEYFILE` prints the recipient of a secret key".to_owned()
+        }
+        KitError::Seal { .. } => {
+            "`--identity FILE` gives the secret key of a recipient, `--passphrase-file FILE` a passphrase".to_owned()
+        }
+        _ => return None,
+    })
 }
 
 fn server_hint(error: &pg::Error) -> Option<String> {

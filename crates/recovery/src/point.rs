@@ -26,6 +26,20 @@ pub enum Level {
     Whole,
 }
 
+impl Level {
+    /// Its word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Checked => "checked",
+            Self::Restored => "restored",
+            Self::Queried => "queried",
+            Self::Whole => "whole",
+        }
+    }
+}
+
 /// A recovery point in a list.
 #[derive(Clone, Debug, Serialize)]
 pub struct PointSummary {

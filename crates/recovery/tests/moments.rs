@@ -13,8 +13,8 @@ use rekindle_recovery::{
     BackupRequest, RecoveryError, backup, create_vault,
     wal::{
         RecoveryTarget, RestoreAtOutcome, RestoreAtRequest, TargetAction, TargetError,
-        TimelineChoice, apply_wal_retention, plan_restore_at, plan_wal_retention, restore_at,
-        windows,
+        TimelineChoice, WalRetentionPlan, apply_wal_retention_under, plan_restore_at,
+        plan_wal_retention, restore_at, windows,
     },
 };
 use rekindle_stack::Stack;
@@ -31,6 +31,16 @@ struct World {
     vault: Vault,
     directory: tempfile::TempDir,
     ledger: Vec<Entry>,
+}
+
+/// Removes WAL that no kept moment needs, while nobody else uses the vault.
+fn apply_wal_retention(
+    world: &World,
+    now: jiff::Timestamp,
+) -> Result<(WalRetentionPlan, u64), RecoveryError> {
+    let lock = world.vault.lock(LockMode::Exclusive)?;
+    let keep = world.stack.retention.wal;
+    apply_wal_retention_under(&lock, &world.vault, "db", keep, now)
 }
 
 /// A commit that was acknowledged.
@@ -457,23 +467,24 @@ fn retention_keeps_what_every_kept_moment_needs() {
     world.commit(2);
     world.archive();
     let now = jiff::Timestamp::now();
-    let (plan, _) = apply_wal_retention(&world.vault, &world.stack, "db", now).unwrap();
+    let (plan, _) = apply_wal_retention(&world, now).unwrap();
     for entry in &world.ledger[1..] {
         let request = world.request(&format!("xid:{}", entry.xid), "nowhere");
         let planned = plan_restore_at(&world.vault, &request);
         assert!(planned.is_ok(), "an hour is kept: {entry:?}, {plan:?}");
     }
     let later = now + jiff::SignedDuration::from_hours(2);
-    let plan = plan_wal_retention(&world.vault, &world.stack, "db", later).unwrap();
+    let keep = world.stack.retention.wal;
+    let plan = plan_wal_retention(&world.vault, "db", keep, later).unwrap();
     assert!(
         plan.removals.iter().map(|r| r.segments).sum::<u64>() >= 1,
         "{plan:?}"
     );
     let somebody = world.vault.lock(LockMode::Shared).unwrap();
-    let in_the_way = apply_wal_retention(&world.vault, &world.stack, "db", later);
+    let in_the_way = apply_wal_retention(&world, later);
     assert!(in_the_way.is_err(), "a restore runs");
     drop(somebody);
-    let (_, removed) = apply_wal_retention(&world.vault, &world.stack, "db", later).unwrap();
+    let (_, removed) = apply_wal_retention(&world, later).unwrap();
     assert_eq!(
         removed,
         plan.removals.iter().map(|r| r.segments).sum::<u64>()

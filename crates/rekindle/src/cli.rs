@@ -6,8 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     backup::BackupArgs, completion::CompletionArgs, config::ConfigCommand, copy::CopyCommand,
-    import::ImportArgs, init::InitArgs, points::PointsArgs, restore::RestoreArgs,
-    retention::RetentionCommand, vault::VaultCommand, wal::WalCommand,
+    hold::HoldCommand, import::ImportArgs, init::InitArgs, kit::KitArgs, points::PointsArgs,
+    restore::RestoreArgs, retention::RetentionCommand, vault::VaultCommand, wal::WalCommand,
 };
 
 const AFTER_HELP: &str = "\
@@ -115,6 +115,11 @@ pub enum Command {
     /// Keep copies of the vault in other places, and say how far they are
     #[command(subcommand)]
     Copy(CopyCommand),
+    /// Keep recovery points from being forgotten, whatever the retention says
+    #[command(subcommand)]
+    Hold(HoldCommand),
+    /// Write what restores this stack elsewhere: a sealed file, and a page to print
+    Kit(KitArgs),
     /// Make, check and look after the vault
     #[command(subcommand)]
     Vault(VaultCommand),

@@ -11,6 +11,7 @@ mod errors;
 mod logging;
 mod output;
 mod progress;
+mod secrets;
 mod signals;
 
 use std::process::ExitCode;

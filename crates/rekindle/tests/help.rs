@@ -21,6 +21,8 @@ Commands:
   wal         Look after the WAL archive, with which any moment can be restored
   retention   Show what need not be kept any longer, and remove it
   copy        Keep copies of the vault in other places, and say how far they are
+  hold        Keep recovery points from being forgotten, whatever the retention says
+  kit         Write what restores this stack elsewhere: a sealed file, and a page to print
   vault       Make, check and look after the vault
   config      Check and show rekindle.yaml
   completion  Print a completion script for a shell
@@ -87,12 +89,21 @@ fn every_command_explains_itself() {
         "copy create",
         "vault check",
         "vault keys",
+        "kit",
         "config check",
         "config schema",
         "completion",
     ];
     let without = [
         "retention show",
+        "kit open",
+        "hold add",
+        "hold list",
+        "hold remove",
+        "points forget",
+        "vault keys add",
+        "vault keys remove",
+        "vault keys rotate",
         "retention apply",
         "vault init",
         "vault stats",

@@ -120,6 +120,9 @@ fn vault(vault: &Vault) -> Yaml {
         "copies",
         Yaml::List(vault.copies.iter().map(copy).collect()),
     );
+    if !vault.escrow.is_empty() {
+        map.add("escrow", Yaml::list(&vault.escrow));
+    }
     map.done()
 }
 
@@ -289,6 +292,9 @@ fn retention(retention: &Retention) -> Yaml {
     }
     map.maybe("pre_change", retention.pre_change);
     map.maybe("wal", retention.wal);
+    if !retention.keep_tags.is_empty() {
+        map.add("keep_tags", Yaml::list(&retention.keep_tags));
+    }
     map.done()
 }
 

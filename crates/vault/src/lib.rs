@@ -36,6 +36,7 @@ mod keyfile;
 mod keys;
 mod lock;
 mod lock_wait;
+mod note;
 mod opener;
 mod pack;
 mod path;

@@ -28,6 +28,10 @@ pub fn on_copy(mut stack: Stack, name: &str) -> Result<Stack, RecoveryError> {
     stack.vault = stack.vault.of_copy(&copy);
     if let Some(retention) = copy.retention {
         stack.retention = retention;
+        // What the services say is about the vault itself.
+        for service in &mut stack.services {
+            service.retention = None;
+        }
     }
     Ok(stack)
 }

@@ -245,6 +245,24 @@ pub fn hold_of_service(stack: &Stack, service: &str, vault: Option<&Vault>) -> O
     hold_of(place.site.pgdata()).ok().flatten()
 }
 
+/// The restores in place of a stack's services on this machine that are not ended, in words. A
+/// journal that cannot be read is one too. A service whose directory is not known has none here.
+pub(crate) fn open_recoveries(stack: &Stack, vault: &Vault) -> Vec<String> {
+    let of_service = |service: &rekindle_stack::Service| {
+        let name = service.name.as_str();
+        let place = Place::find(stack, name, Some(vault)).ok()?;
+        match Journal::read(&place.site) {
+            Ok(None) => None,
+            Ok(Some(journal)) => {
+                let state = journal.state();
+                Some(format!("the restore in place of `{name}` {state}"))
+            }
+            Err(error) => Some(rekindle_datasets::with_causes(&error)),
+        }
+    };
+    stack.services.iter().filter_map(of_service).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

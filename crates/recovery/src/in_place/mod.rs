@@ -26,6 +26,7 @@ use std::sync::Arc;
 pub use check::CheckReport;
 pub use discard::{DiscardOutcome, DiscardPlan, discard_in_place, plan_discard};
 pub use error::{InPlaceError, Refusal};
+pub(crate) use journal::open_recoveries;
 pub use journal::{Hold, Stage, hold_of, hold_of_service};
 pub(crate) use live::postgres_of;
 pub use live::{LiveFacts, SlotFacts};

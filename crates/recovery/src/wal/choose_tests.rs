@@ -340,7 +340,7 @@ fn silent_segments_do_not_mislead_the_search() {
 
 mod retention {
     use super::*;
-    use crate::wal::retention::decide;
+    use crate::wal::retention::{NeededBases, decide, needed_of};
 
     fn removed(view: &ArchiveView, bases: &[BasePoint], since: Timestamp) -> Vec<(u32, u64)> {
         let (removals, kept, _) = decide(view, bases, since, &ALWAYS).unwrap();
@@ -409,6 +409,61 @@ mod retention {
                 }
             }
         }
+    }
+
+    /// What is needed, by the segments that the base backups stand at.
+    fn needed(view: &ArchiveView, bases: &[BasePoint], since: Timestamp) -> Vec<BasePoint> {
+        let NeededBases::These(ids) = needed_of(view, bases, since, &ALWAYS).unwrap() else {
+            return bases.to_vec();
+        };
+        let is_needed = |base: &&BasePoint| ids.contains_key(&base.id);
+        bases.iter().filter(is_needed).cloned().collect()
+    }
+
+    #[test]
+    fn base_backups_that_no_kept_moment_needs_make_no_difference_to_the_wal() {
+        let histories = [
+            (2, "1\t0/5000200\tpromoted\n"),
+            (3, "1\t0/5000200\tpromoted\n2\t0/8000300\tbefore a time\n"),
+        ];
+        let files = [segments(1, 2..9), segments(2, 5..12), segments(3, 8..14)];
+        let view = of(&files, &histories);
+        let bases = [
+            base(2, 1),
+            base(3, 1),
+            base(4, 1),
+            base(6, 2),
+            base(7, 2),
+            base(10, 3),
+            base(12, 3),
+        ];
+        for since in 1..16 {
+            let since = minute(since);
+            let left = needed(&view, &bases, since);
+            assert!(!left.is_empty());
+            assert_eq!(
+                removed(&view, &bases, since),
+                removed(&view, &left, since),
+                "{since}"
+            );
+            assert_eq!(needed(&view, &left, since), left);
+        }
+    }
+
+    #[test]
+    fn behind_a_hole_another_base_backup_is_needed() {
+        let view = of(&[segments(1, 2..8), segments(1, 10..20)], &[]);
+        let bases = [base(2, 1), base(5, 1), base(12, 1), base(15, 1)];
+        let at = |since| -> Vec<u64> {
+            let left = needed(&view, &bases, minute(since));
+            left.iter()
+                .map(|base| view.size().number_of(base.start))
+                .collect()
+        };
+        assert_eq!(at(3), [2, 12]);
+        assert_eq!(at(6), [5, 12]);
+        assert_eq!(at(13), [12]);
+        assert_eq!(at(59), [15]);
     }
 
     #[test]

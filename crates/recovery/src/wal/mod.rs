@@ -35,8 +35,10 @@ pub use find::{FindRequest, Found, Happening, Loss, TableFate, TableHappening, f
 pub use loss::{LossPreview, TableLoss, loss_preview};
 pub use plan::{RestoreAtPlan, plan_restore_at};
 pub use restore_at::{RestoreAtOutcome, restore_at};
-pub use retention::{WalRemoval, WalRetentionPlan, apply_wal_retention, plan_wal_retention};
+pub(crate) use retention::{NeededBases, needed_bases};
+pub use retention::{WalRemoval, WalRetentionPlan, apply_wal_retention_under, plan_wal_retention};
 pub(crate) use settings::{TITLE as RECOVERY_TITLE, write_recovery_of_its_own};
+pub(crate) use target::utc;
 pub use target::{
     ParseTargetError, ParseTimelineError, RecoveryTarget, RestoreAtRequest, TargetAction,
     TimelineChoice,

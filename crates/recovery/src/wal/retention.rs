@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rekindle_postgres::{Lsn, SegmentName, Timeline, layout::TimelineHistory};
-use rekindle_stack::Stack;
-use rekindle_vault::{LockMode, Vault, WalArchive};
+use rekindle_stack::Period;
+use rekindle_vault::{Hold, HoldScope, Id, Lock, Vault, WalArchive};
 use serde::Serialize;
 
 use super::{
     archive::ArchiveView,
     bases::{BasePoint, Bases},
-    choose::{Times, end_of},
+    choose::{self, Times, end_of},
     fetch::wal_file,
     moments::{self, ArchiveTimes},
     target::utc,
@@ -52,15 +52,15 @@ pub struct WalRetentionPlan {
     pub kept_because: Vec<String>,
 }
 
-/// Says which WAL may go. `retention.wal` of the configuration is how far back every moment stays
-/// restorable; without it all WAL stays.
+/// Says which WAL of a service may go. `keep` is how far back every moment stays restorable; without it
+/// all WAL stays.
 ///
 /// # Errors
 /// If a listing or a time cannot be had: what cannot be told to be unneeded stays.
 pub fn plan_wal_retention(
     vault: &Vault,
-    stack: &Stack,
     service: &str,
+    keep: Option<Period>,
     now: Timestamp,
 ) -> Result<WalRetentionPlan, RecoveryError> {
     let mut plan = WalRetentionPlan {
@@ -71,6 +71,10 @@ pub fn plan_wal_retention(
         kept_segments: 0,
         kept_because: Vec::new(),
     };
+    if let Some(hold) = hold_on(vault, service, now)? {
+        plan.kept_because.push(format!("all WAL stays: {hold}"));
+        return Ok(plan);
+    }
     let bases = Bases::read(vault, service)?;
     if let Some(unreadable) = bases.unreadable.first() {
         plan.kept_because.push(format!(
@@ -78,8 +82,8 @@ pub fn plan_wal_retention(
         ));
         return Ok(plan);
     }
-    let (Some(period), Some(newest)) = (stack.retention.wal, bases.points.last()) else {
-        plan.kept_because.push(match stack.retention.wal {
+    let (Some(period), Some(newest)) = (keep, bases.points.last()) else {
+        plan.kept_because.push(match keep {
             None => "all WAL stays: `retention.wal` is not set".to_owned(),
             Some(_) => "all WAL stays: there is no base backup".to_owned(),
         });
@@ -92,31 +96,120 @@ pub fn plan_wal_retention(
     };
     let view = moments::view(Some(&archive), newest.system, newest.segment_size)?;
     let times = ArchiveTimes::new(Some(archive), newest.system, newest.segment_size);
-    let seconds = i64::try_from(period.as_secs()).unwrap_or(i64::MAX);
-    let since = now
-        .checked_sub(jiff::SignedDuration::from_secs(seconds))
-        .unwrap_or(Timestamp::MIN);
+    let since = since(period, now);
     plan.since = Some(since);
     let decided = decide(&view, &bases.of_system(newest.system), since, &times)?;
     (plan.removals, plan.kept_segments, plan.kept_because) = decided;
     Ok(plan)
 }
 
-/// Plans and removes while nobody else uses the vault, so that the plan is true when it is carried
+fn since(period: Period, now: Timestamp) -> Timestamp {
+    let seconds = i64::try_from(period.as_secs()).unwrap_or(i64::MAX);
+    let length = jiff::SignedDuration::from_secs(seconds);
+    now.checked_sub(length).unwrap_or(Timestamp::MIN)
+}
+
+/// A hold that keeps the WAL of a service, in words.
+fn hold_on(vault: &Vault, service: &str, now: Timestamp) -> Result<Option<String>, RecoveryError> {
+    let holds = vault.holds()?;
+    if let Some(unreadable) = holds.unreadable.first() {
+        return Ok(Some(format!("a {unreadable}")));
+    }
+    let is_on = |hold: &&Hold| match &hold.scope {
+        HoldScope::All => true,
+        HoldScope::Below(path) => path.trim_matches('/').split('/').next() == Some(service),
+        HoldScope::Point(_) => false,
+    };
+    let mut on_it = holds.all.iter().filter(|hold| !hold.is_over(now));
+    Ok(on_it
+        .find(is_on)
+        .map(|hold| format!("hold `{}`", hold.name)))
+}
+
+/// Which base backups the moments within a service's `retention.wal` begin from.
+pub(crate) enum NeededBases {
+    /// All of them, and why.
+    All(String),
+    /// These, each with why.
+    These(BTreeMap<Id, String>),
+}
+
+/// Says which base backups of a service must stay for every moment of the last `keep` to be
+/// restorable that is now. Agrees with [`plan_wal_retention`]: whatever else is forgotten, the same
+/// WAL stays.
+pub(crate) fn needed_bases(
+    vault: &Vault,
+    service: &str,
+    keep: Period,
+    now: Timestamp,
+) -> Result<NeededBases, RecoveryError> {
+    let Some(archive) = moments::archive_of(vault)? else {
+        return Ok(NeededBases::These(BTreeMap::new()));
+    };
+    let bases = Bases::read(vault, service)?;
+    if let Some(unreadable) = bases.unreadable.first() {
+        let text = format!("its WAL may need it: not every point can be read: {unreadable}");
+        return Ok(NeededBases::All(text));
+    }
+    let Some(newest) = bases.points.last() else {
+        return Ok(NeededBases::These(BTreeMap::new()));
+    };
+    let view = moments::view(Some(&archive), newest.system, newest.segment_size)?;
+    let times = ArchiveTimes::new(Some(archive), newest.system, newest.segment_size);
+    let bases = bases.of_system(newest.system);
+    needed_of(&view, &bases, since(keep, now), &times)
+}
+
+/// Of each history the base backup that its oldest kept moment begins from, and the first one
+/// behind each hole.
+pub(super) fn needed_of(
+    view: &ArchiveView,
+    bases: &[BasePoint],
+    since: Timestamp,
+    times: &dyn Times,
+) -> Result<NeededBases, RecoveryError> {
+    let mut needed = BTreeMap::new();
+    for timeline in view.timelines() {
+        let Some(lineage) = view.lineage(timeline) else {
+            let text = format!("the history of timeline {timeline} cannot be read");
+            return Ok(NeededBases::All(format!("its WAL may need it: {text}")));
+        };
+        let Some(anchor) = anchor(view, bases, &lineage, since, times)? else {
+            continue;
+        };
+        let text = |what: &str| format!("WAL {what} here on timeline {timeline}");
+        needed
+            .entry(anchor.id)
+            .or_insert_with(|| text(&format!("window since {} begins", utc(since))));
+        let mut behind = choose::on_lineage(bases, &lineage);
+        behind.retain(|base| base.stop > anchor.stop);
+        let mut end = view.reach(&lineage, anchor.stop).end;
+        for base in behind {
+            if base.stop > end {
+                needed
+                    .entry(base.id)
+                    .or_insert_with(|| text("begins anew after a hole"));
+                end = view.reach(&lineage, base.stop).end;
+            }
+        }
+    }
+    Ok(NeededBases::These(needed))
+}
+
+/// Plans and removes under an exclusive lock that is held, so that the plan is true when it is carried
 /// out and no restore loses WAL in its middle. Oldest first: being stopped leaves no hole. Returns
 /// the plan, and how many files were removed.
 ///
 /// # Errors
-/// [`VaultError::Locked`](rekindle_vault::VaultError::Locked) if a backup or restore runs, and as the
-/// store failed; what was not removed yet stays.
-pub fn apply_wal_retention(
+/// As the store failed, or the lock was lost; what was not removed yet stays.
+pub fn apply_wal_retention_under(
+    lock: &Lock,
     vault: &Vault,
-    stack: &Stack,
     service: &str,
+    keep: Option<Period>,
     now: Timestamp,
 ) -> Result<(WalRetentionPlan, u64), RecoveryError> {
-    let lock = vault.lock(LockMode::Exclusive)?;
-    let plan = plan_wal_retention(vault, stack, service, now)?;
+    let plan = plan_wal_retention(vault, service, keep, now)?;
     lock.ensure_held()?;
     let (Some(system), Some(archive)) = (plan.system_identifier, moments::archive_of(vault)?)
     else {

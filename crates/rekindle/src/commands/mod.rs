@@ -7,8 +7,10 @@ pub mod copy;
 mod doctor;
 mod dumps;
 pub mod guards;
+pub mod hold;
 pub mod import;
 pub mod init;
+pub mod kit;
 pub mod points;
 pub mod restore;
 pub mod retention;
@@ -41,6 +43,8 @@ pub fn run(app: &App, command: &Command, out: &mut dyn Write) -> Result<Exit, Cl
         Command::Wal(command) => wal::run(app, command, out),
         Command::Retention(command) => retention::run(app, command, out),
         Command::Copy(command) => copy::run(app, command, out),
+        Command::Hold(command) => hold::run(app, command, out),
+        Command::Kit(args) => kit::run(app, args, out),
         Command::Vault(command) => vault::run(app, command, out),
         Command::Config(command) => config::run(app, command, out),
         Command::Completion(args) => completion::run(args, out),

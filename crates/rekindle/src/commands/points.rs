@@ -1,10 +1,12 @@
 //! `rekindle points`.
 
+mod forget;
+
 use std::io::Write;
 
 use clap::{Args, Subcommand};
 use rekindle_recovery::{
-    Level, PointDetail, PointList, PointSummary,
+    PointDetail, PointList, PointSummary,
     wal::{self, Windows},
 };
 use rekindle_vault::{Change, Difference};
@@ -43,6 +45,9 @@ enum PointsCommand {
         /// An id, the beginning of one, or `latest`
         point: String,
     },
+    /// Forget single recovery points, which the retention would keep
+    #[command(after_help = FORGET_HELP)]
+    Forget(forget::ForgetArgs),
     /// List what differs between two recovery points
     #[command(after_help = DIFF_HELP)]
     Diff {
@@ -54,6 +59,15 @@ enum PointsCommand {
         new: String,
     },
 }
+
+const FORGET_HELP: &str = "\
+Examples:
+  rekindle points forget 1f0c9a
+  rekindle points forget 1f0c9a 77d102 --yes
+  rekindle points forget 1f0c9a --yes --force newest
+
+Guards: hold, open-recovery, newest, last-proven, wal-window. A point that one of them keeps is
+forgotten only with its name. A prune frees the space.";
 
 const DIFF_HELP: &str = "\
 Each line begins with + (only the second has it), - (only the first has it), M (other content) or
@@ -77,6 +91,7 @@ pub fn run(app: &App, args: &PointsArgs, out: &mut dyn Write) -> Result<Exit, Cl
         PointsCommand::Show { point } => {
             show(app, &rekindle_recovery::show_point(&vault, point)?, out)
         }
+        PointsCommand::Forget(args) => forget::run(app, &stack, &vault, args, out),
         PointsCommand::Diff { old, new } => {
             let differences = rekindle_recovery::diff_points(&vault, old, new)?;
             diff(app, &differences, out)
@@ -135,7 +150,7 @@ fn table(points: &[PointSummary]) -> Table {
         table.row([
             point.id.short(),
             time(point.time),
-            level(point.level).to_owned(),
+            point.level.name().to_owned(),
             bytes(point.size_bytes),
             bytes(point.added_bytes),
             point.datasets.join(", "),
@@ -143,16 +158,6 @@ fn table(points: &[PointSummary]) -> Table {
         ]);
     }
     table
-}
-
-const fn level(level: Level) -> &'static str {
-    match level {
-        Level::Stored => "stored",
-        Level::Checked => "checked",
-        Level::Restored => "restored",
-        Level::Queried => "queried",
-        Level::Whole => "whole",
-    }
 }
 
 fn show(app: &App, detail: &PointDetail, out: &mut dyn Write) -> Result<Exit, CliError> {
@@ -164,7 +169,7 @@ fn show(app: &App, detail: &PointDetail, out: &mut dyn Write) -> Result<Exit, Cl
     let ago = duration(age(summary.time));
     writeln!(out, "recovery point {}", summary.id)?;
     writeln!(out, "  time      {} ({ago} ago)", time(summary.time))?;
-    writeln!(out, "  level     {}", level(summary.level))?;
+    writeln!(out, "  level     {}", summary.level.name())?;
     writeln!(out, "  size      {}", bytes(summary.size_bytes))?;
     writeln!(out, "  added     {}", bytes(summary.added_bytes))?;
     writeln!(out, "  datasets  {}", summary.datasets.join(", "))?;

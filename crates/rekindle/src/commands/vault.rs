@@ -1,18 +1,18 @@
-//! `rekindle vault init|stats|keys|unlock`; `check` is in a file of its own.
+//! `rekindle vault init|stats|unlock`; `check` and `keys` are in files of their own.
 
 mod check;
+mod keys;
 
-use std::{io::Write, path::PathBuf};
+use std::io::Write;
 
-use clap::{Args, Subcommand};
-use rekindle_stack::SecretSource;
-use rekindle_vault::{Id, LockInfo, Password, Vault};
+use clap::Subcommand;
+use rekindle_vault::{Id, LockInfo, Vault};
 use serde_json::{Value, json};
 
 use crate::{
     app::App,
     errors::{CliError, Exit},
-    output::{Table, bytes, time, write_json},
+    output::{bytes, time, write_json},
 };
 
 const CHECK_EXAMPLES: &str = "\
@@ -21,11 +21,6 @@ Examples:
   rekindle vault check --read-data       reads and verifies every stored byte, too
 
 Damage is told by what it hits. Exit code 4 if something cannot be restored, 0 if all is whole.";
-
-const KEYS_EXAMPLES: &str = "\
-Examples:
-  rekindle vault keys
-  rekindle vault keys add --new-password-file /root/second-password";
 
 /// Commands of `vault`.
 #[derive(Debug, Subcommand)]
@@ -37,30 +32,10 @@ pub enum VaultCommand {
     Check(check::CheckArgs),
     /// Print counts and sizes of what is stored
     Stats,
-    /// List the keys that open the vault, or add one
-    #[command(after_help = KEYS_EXAMPLES)]
-    Keys(KeysArgs),
+    /// List, add, remove and change the passwords that open the vault
+    Keys(keys::KeysArgs),
     /// Remove locks that nobody can be behind
     Unlock,
-}
-
-/// Arguments of `vault keys`.
-#[derive(Debug, Args)]
-pub struct KeysArgs {
-    #[command(subcommand)]
-    command: Option<KeysCommand>,
-}
-
-#[derive(Debug, Subcommand)]
-enum KeysCommand {
-    /// List the keys
-    List,
-    /// Add a password by which the vault opens, too
-    Add {
-        /// A file that holds the new password and nothing else
-        #[arg(long, value_name = "FILE")]
-        new_password_file: PathBuf,
-    },
 }
 
 /// Runs the command.
@@ -72,7 +47,7 @@ pub fn run(app: &App, command: &VaultCommand, out: &mut dyn Write) -> Result<Exi
         VaultCommand::Init => init(app, out),
         VaultCommand::Check(args) => check::run(app, args, out),
         VaultCommand::Stats => stats(app, &app.vault()?, out),
-        VaultCommand::Keys(args) => keys(app, args, out),
+        VaultCommand::Keys(args) => keys::run(app, args, out),
         VaultCommand::Unlock => unlock(app, &app.vault()?, out),
     }
 }
@@ -102,42 +77,6 @@ fn stats(app: &App, vault: &Vault, out: &mut dyn Write) -> Result<Exit, CliError
     writeln!(out, "uncompressed     {}", bytes(stats.unique_bytes))?;
     writeln!(out, "packs            {}", stats.packs)?;
     writeln!(out, "blobs            {}", stats.blobs)?;
-    Ok(Exit::Done)
-}
-
-fn keys(app: &App, args: &KeysArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
-    match args.command.as_ref().unwrap_or(&KeysCommand::List) {
-        KeysCommand::List => list_keys(app, &app.vault()?, out),
-        KeysCommand::Add { new_password_file } => {
-            // Read before the vault is opened: a misspelt name is the likelier mistake.
-            let secret = SecretSource::File(new_password_file.clone()).read()?;
-            let id = app.vault()?.add_key(&Password::new(secret.expose()))?;
-            if app.is_json() {
-                write_json(out, &json!({ "id": id }))?;
-            } else {
-                writeln!(out, "added key {}", id.short())?;
-            }
-            Ok(Exit::Done)
-        }
-    }
-}
-
-fn list_keys(app: &App, vault: &Vault, out: &mut dyn Write) -> Result<Exit, CliError> {
-    let keys = vault.keys()?;
-    if app.is_json() {
-        write_json(out, &json!({ "keys": keys }))?;
-        return Ok(Exit::Done);
-    }
-    let mut table = Table::new(["ID", "MADE BY", "MADE", "IN USE"]);
-    for key in keys {
-        table.row([
-            key.id.short(),
-            format!("{}@{}", key.username, key.hostname),
-            key.created.map_or_else(|| "?".to_owned(), time),
-            if key.current { "yes" } else { "" }.to_owned(),
-        ]);
-    }
-    table.write(out)?;
     Ok(Exit::Done)
 }
 

@@ -82,6 +82,9 @@ pub struct Retention {
     pub pre_change: Option<Period>,
     /// How long WAL is kept, and with it the moments that can be restored.
     pub wal: Option<Period>,
+    /// Points with one of these tags are kept, whatever the other keys say.
+    #[schemars(extend("default" = []))]
+    pub keep_tags: Vec<String>,
 }
 
 impl Retention {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
-use super::Dataset;
+use super::{Dataset, Retention};
 use crate::choice::choice;
 use crate::name::Name;
 use crate::period::Period;
@@ -37,6 +37,9 @@ pub struct Service {
     pub optional: bool,
     /// How it shows that it is well.
     pub health: Option<HealthCheck>,
+    /// Which recovery points are kept for its sake. Default: the stack's `retention`, which this
+    /// replaces as a whole. A point that holds several services is kept if any of them needs it.
+    pub retention: Option<Retention>,
 }
 
 choice! {

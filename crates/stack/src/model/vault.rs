@@ -37,6 +37,10 @@ pub struct Vault {
     /// Other vaults that hold the same.
     #[schemars(extend("default" = []))]
     pub copies: Vec<VaultCopy>,
+    /// Who may open the kit that `rekindle kit` writes: recipients of age, `age1…`. Without any, the
+    /// kit asks for a passphrase.
+    #[schemars(extend("default" = []))]
+    pub escrow: Vec<String>,
 }
 
 /// Another vault that mirrors the first elsewhere.

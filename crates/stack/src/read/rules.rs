@@ -62,6 +62,9 @@ pub(super) fn retention(node: &Node, ctx: &mut Context<'_>) -> Option<Retention>
         yearly: f.optional("yearly", ctx, scalar::count),
         pre_change: f.optional("pre_change", ctx, scalar::period),
         wal: f.optional("wal", ctx, scalar::period),
+        keep_tags: f
+            .list("keep_tags", ctx, scalar::filled_text)
+            .unwrap_or_default(),
     };
     f.finish(ctx);
     Some(retention)

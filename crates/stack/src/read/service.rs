@@ -31,6 +31,7 @@ pub(super) fn service(entry: &Entry, ctx: &mut Context<'_>) -> Option<Service> {
         .optional("optional", ctx, scalar::boolean)
         .unwrap_or(false);
     let health = f.optional("health", ctx, health);
+    let retention = f.optional("retention", ctx, rules::retention);
     f.finish(ctx);
     let name = name.ok()?;
     Some(Service {
@@ -43,6 +44,7 @@ pub(super) fn service(entry: &Entry, ctx: &mut Context<'_>) -> Option<Service> {
         priority,
         optional,
         health,
+        retention,
     })
 }
 

@@ -20,6 +20,7 @@ pub(super) fn vault(node: &Node, ctx: &mut Context<'_>) -> Option<Vault> {
         .unwrap_or_default();
     let pack_size = f.optional("pack_size", ctx, pack_size);
     let copies = copies(&mut f, ctx);
+    let escrow = f.list("escrow", ctx, recipient).unwrap_or_default();
     f.finish(ctx);
     Some(Vault {
         at: at?,
@@ -30,6 +31,7 @@ pub(super) fn vault(node: &Node, ctx: &mut Context<'_>) -> Option<Vault> {
         compression,
         pack_size,
         copies,
+        escrow,
     })
 }
 
@@ -44,6 +46,25 @@ fn warn_if_inline(password: &Option<SecretSource>, node: &Node, ctx: &mut Contex
             help,
         );
     }
+}
+
+/// A text of the form of an X25519 recipient of age: 32 bytes and a checksum in Bech32, 62 characters.
+/// The checksum is looked at when it is used.
+fn recipient(node: &Node, ctx: &mut Context<'_>) -> Option<String> {
+    const COLUMNS: usize = 62;
+    let text = scalar::filled_text(node, ctx)?;
+    let is_lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if text.len() != COLUMNS || !text.starts_with("age1") || !text.chars().all(is_lower) {
+        let help = "`age-keygen` makes one: `age1…` is for here, `AGE-SECRET-KEY-1…` for a safe";
+        // It is not repeated: somebody may have put the secret key here.
+        ctx.error(
+            node.place,
+            "this is no recipient of age",
+            Some(help.to_owned()),
+        );
+        return None;
+    }
+    Some(text)
 }
 
 fn pack_size(node: &Node, ctx: &mut Context<'_>) -> Option<u64> {

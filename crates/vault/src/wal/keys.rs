@@ -185,6 +185,20 @@ impl Vault {
         }
     }
 
+    /// The secret key of the WAL archive, as `age-keygen` writes one: it opens all that lies in the
+    /// archive, with stock tools and without a password.
+    ///
+    /// # Errors
+    /// As the store failed.
+    pub fn wal_identity(&self) -> Result<Zeroizing<String>, VaultError> {
+        let (keys, _) = WalKeys::load(self)?;
+        let lines = keys.identities.iter().map(|identity| {
+            let recipient = identity.recipient();
+            format!("# public key: {recipient}\n{}\n", *identity.to_text())
+        });
+        Ok(Zeroizing::new(lines.collect()))
+    }
+
     /// Opens the key file of the password in use as stock tools would, if there is an archive.
     pub(crate) fn prove_wal_key(&self) -> Result<(), VaultError> {
         let file = KeyFile::read(self)?;
