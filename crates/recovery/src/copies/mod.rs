@@ -8,6 +8,7 @@ mod open;
 mod plan;
 mod run;
 mod status;
+mod worth;
 
 use rekindle_stack::{self as stack, Stack, VaultCopy};
 

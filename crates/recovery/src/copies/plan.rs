@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     open::{WhenAbsent, enter},
     removes_wal, wanted,
+    worth::worth_having,
 };
 use crate::{PointSummary, RecoveryError};
 
@@ -20,7 +21,7 @@ pub struct CopyPlan {
     pub location: String,
     /// Whether its vault would have to be made.
     pub is_new: bool,
-    /// Points that it lacks, the newest first.
+    /// Points that it lacks, in the order in which it would get them.
     pub missing: Vec<PointSummary>,
     /// Stored bytes of what it lacks of them; an upper bound for a copy that is not there yet.
     pub bytes: u64,
@@ -42,8 +43,7 @@ pub fn plan_copies(
     stack: &Stack,
     names: &[String],
 ) -> Result<Vec<CopyPlan>, RecoveryError> {
-    let (mut points, _) = main.readable_snapshots()?;
-    points.reverse();
+    let (points, _) = main.readable_snapshots()?;
     let plans = wanted(&stack.vault, names)?;
     let one = |copy: &VaultCopy| {
         let mut plan = CopyPlan {
@@ -78,14 +78,19 @@ fn fill(
         Ok(opened) => opened,
         Err(error) if error.is_absent_copy() => {
             plan.is_new = true;
-            plan.missing = points.iter().map(PointSummary::of).collect();
+            plan.missing = points.iter().rev().map(PointSummary::of).collect();
             plan.bytes = main.stored_bytes()?;
             return Ok(());
         }
         Err(error) => return Err(error),
     };
+    let copied = opened.vault.copied_snapshots()?;
+    let points: Vec<_> = worth_having(copy, points, &copied)
+        .into_iter()
+        .cloned()
+        .collect();
     let estimate = main
-        .estimate_copy_to(&opened.vault, points)
+        .estimate_copy_to(&opened.vault, &points)
         .map_err(failed)?;
     let is_missing = |id: &Id| estimate.missing.contains(id);
     let missing = points.iter().filter(|point| is_missing(&point.id));

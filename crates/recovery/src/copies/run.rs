@@ -12,6 +12,7 @@ use rekindle_vault::{
 use super::{
     open::{OpenedCopy, WhenAbsent, enter},
     removes_wal, wanted,
+    worth::worth_having,
 };
 use crate::RecoveryError;
 
@@ -55,8 +56,7 @@ impl CopyWork {
     }
 }
 
-/// Brings to each copy, or to those named, the points and the WAL that it lacks, the newest point
-/// first. A copy that is not there yet is made; one that vanished is an error. What goes wrong with
+/// Brings to each copy, or to those named, the points and the WAL that it lacks. A copy that is not there yet is made; one that vanished is an error. What goes wrong with
 /// one copy does not hinder the others.
 ///
 /// # Errors
@@ -68,8 +68,7 @@ pub fn run_copies(
     progress: &Arc<Progress>,
 ) -> Result<Vec<CopyOutcome>, RecoveryError> {
     let copies = wanted(&stack.vault, names)?;
-    let (mut points, unreadable) = main.readable_snapshots()?;
-    points.reverse();
+    let (points, unreadable) = main.readable_snapshots()?;
     let warnings: Vec<String> = unreadable
         .iter()
         .map(|error| format!("a recovery point cannot be copied: {}", with_causes(error)))
@@ -138,7 +137,14 @@ fn fill(
         .pack_size
         .and_then(|size| usize::try_from(size).ok());
     options.pack_bytes = pack_size.unwrap_or(options.pack_bytes);
-    work.points = main.copy_snapshots_to(to, points, &options, progress)?;
+    let copied = to
+        .copied_snapshots()
+        .map_err(|error| CopyToError::of_target(to, error))?;
+    let points: Vec<_> = worth_having(copy, points, &copied)
+        .into_iter()
+        .cloned()
+        .collect();
+    work.points = main.copy_snapshots_to(to, &points, &options, progress)?;
     let Some(ours) = main
         .existing_wal_archive()
         .map_err(|error| CopyToError::of_source(main, error.into()))?

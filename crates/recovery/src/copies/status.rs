@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{
     open::{WhenAbsent, enter, open_copy},
     removes_wal,
+    worth::worth_having,
 };
 use crate::RecoveryError;
 
@@ -127,7 +128,13 @@ fn look(
         }
         Err(error) => return Err(error),
     };
-    status.compare(points, &vault.copied_snapshots()?);
+    let copied = vault.copied_snapshots()?;
+    let mut worth: Vec<_> = worth_having(copy, points, &copied)
+        .into_iter()
+        .cloned()
+        .collect();
+    worth.sort_by_key(|point| (point.stored.time, point.id));
+    status.compare(&worth, &copied);
     let Some(ours) = main.existing_wal_archive()? else {
         return Ok(());
     };
