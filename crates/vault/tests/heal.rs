@@ -174,6 +174,7 @@ fn a_plan_changes_nothing_and_says_what_would_be_healed() {
     let setting = Setting::new();
     damage(&setting.files("data"), 1);
     damage(&setting.files("snapshots"), 1);
+    delete(&setting.files("index")[0]).unwrap();
     let content = || -> Vec<_> {
         let files = setting.files("").into_iter();
         files.map(|file| (fs::read(&file).unwrap(), file)).collect()

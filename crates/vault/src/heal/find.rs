@@ -53,15 +53,11 @@ impl Findings {
     /// what is below them is looked at too.
     pub fn look(
         vault: &Vault,
+        index: Index,
         sources: &[Source],
         which: &Which,
         options: &HealOptions,
     ) -> Result<Self, VaultError> {
-        let (index, failed) = vault.load_index_files()?;
-        // A damaged index file only makes blobs look missing; the index is made right before anything is stored.
-        if let Some(error) = failed.into_iter().find(|e| !e.is_damage_or_missing()) {
-            return Err(error);
-        }
         let sizes = pack_sizes(vault)?;
         let (mut suspects, mut packs_gone, mut to_read) = (HashSet::new(), Vec::new(), Vec::new());
         // Of packs on their way out those count that have something no other pack has.

@@ -24,6 +24,7 @@ use crate::{
     id::Id,
     lock::LockMode,
     progress::Progress,
+    salvage::index_of_what_is_there,
     set_aside::SetAside,
     vault::Vault,
     wal::WalFile,
@@ -80,8 +81,8 @@ pub struct HealReport {
     pub wal_healed: Vec<WalFile>,
     /// Damaged files of the WAL archive that no source has.
     pub wal_lost: Vec<WalFile>,
-    /// Index files that were written because others were wrong, damaged or gone.
-    pub index_files_written: usize,
+    /// Whether index files were wrong, damaged or gone, and had to be made anew.
+    pub index_was_wrong: bool,
     /// Where damaged files lie now.
     pub set_aside: Vec<String>,
     /// Damaged files that could not be moved, and why.
@@ -109,7 +110,7 @@ impl HealReport {
             && self.keys_lost.is_empty()
             && self.wal_healed.is_empty()
             && self.wal_lost.is_empty()
-            && self.index_files_written == 0
+            && !self.index_was_wrong
             && self.set_aside.is_empty()
             && self.left.is_empty()
     }
@@ -139,7 +140,16 @@ impl Vault {
         let _lock = vault.lock_for_reading()?;
         let mut report = HealReport::default();
         let sources = Source::open_all(sources, &mut report);
-        let findings = Findings::look(&vault, &sources, &Which::all(options), options)?;
+        let index = vault.plan_index(!sources.is_empty(), &options.progress)?;
+        report.index_was_wrong = !index.is_right();
+        report.packs_gone.clone_from(&index.packs_gone);
+        // What healing will make of the index, so that what is only not listed does not look lost.
+        let index = match report.index_was_wrong {
+            true => index_of_what_is_there(&vault, &options.progress, &mut Vec::new())?,
+            false => vault.load_index()?,
+        };
+        let which = Which::all(options);
+        let findings = Findings::look(&vault, index, &sources, &which, options)?;
         findings.tell(&mut report);
         let healable = |(kind, id): &(_, Id)| sources.iter().any(|s| s.has(*kind, id));
         report.blobs_healed = findings.missing.iter().filter(|b| healable(b)).count() as u64;
@@ -162,13 +172,19 @@ impl Vault {
         let sources = Source::open_all(sources, &mut report);
         let suspects = {
             let _lock = vault.lock_for_reading()?;
-            Findings::look(&vault, &sources, &Which::all(options), options)?.suspects
+            let (index, failed) = vault.load_index_files()?;
+            // The index is made right before anything is stored.
+            if let Some(error) = failed.into_iter().find(|e| !e.is_damage_or_missing()) {
+                return Err(error);
+            }
+            let which = Which::all(options);
+            Findings::look(&vault, index, &sources, &which, options)?.suspects
         };
         let lock = vault.lock(LockMode::Exclusive)?;
         let aside = SetAside::at(Timestamp::now());
         let may_be_empty = !sources.is_empty();
         let index = vault.rebuild_index_under(&lock, may_be_empty, &options.progress)?;
-        report.index_files_written = index.written.len();
+        report.index_was_wrong = !index.plan.is_right();
         report.set_aside.extend(index.set_aside);
         report.left.extend(index.left);
         report.packs_gone.extend(&index.plan.packs_gone);
@@ -176,7 +192,9 @@ impl Vault {
         let mut again = suspects;
         again.extend(index.plan.packs_unlisted);
         again.extend(index.plan.packs_listed_wrongly);
-        let findings = Findings::look(&vault, &sources, &Which::Only(again), options)?;
+        let index = vault.load_index_files()?.0;
+        let which = Which::Only(again);
+        let findings = Findings::look(&vault, index, &sources, &which, options)?;
         findings.tell(&mut report);
         bring::run(
             &vault,

@@ -113,7 +113,16 @@ impl Vault {
     /// [`VaultError::Locked`], or as the store failed.
     pub fn plan_rebuild_index(&self, progress: &Arc<Progress>) -> Result<ReindexPlan, VaultError> {
         let _lock = self.lock_for_reading()?;
-        Ok(plan::make(self, false, progress)?.0)
+        self.plan_index(false, progress)
+    }
+
+    /// As [`Vault::plan_rebuild_index`], for who holds a lock; `may_be_empty` if no pack needs to be there.
+    pub(crate) fn plan_index(
+        &self,
+        may_be_empty: bool,
+        progress: &Progress,
+    ) -> Result<ReindexPlan, VaultError> {
+        Ok(plan::make(self, may_be_empty, progress)?.0)
     }
 
     /// Makes the index right, from the packs' own headers, while nobody else works in the vault.

@@ -11,6 +11,7 @@ use std::path::Path;
 
 pub use found::SalvagePoint;
 pub use open::ConfigRemade;
+pub(crate) use open::index_of_what_is_there;
 
 use crate::{
     error::VaultError,

@@ -88,7 +88,7 @@ fn open_by_other_files(store: Arc<dyn Store>, password: &Password) -> Result<Vau
 }
 
 /// What the packs say of themselves, and of those that do not, what the old index knows.
-fn index_of_what_is_there(
+pub(crate) fn index_of_what_is_there(
     vault: &Vault,
     progress: &Progress,
     problems: &mut Vec<String>,
