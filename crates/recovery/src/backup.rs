@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::{
     PointSummary, RecoveryError,
     manifest::{self, DatasetEntry, Manifest},
-    vault::compression_of,
+    vault::{LOCK_WAIT, compression_of},
 };
 
 /// What to back up.
@@ -102,6 +102,7 @@ pub fn backup(vault: &Vault, request: &BackupRequest<'_>) -> Result<BackupOutcom
     let options = BackupOptions {
         compression: compression_of(&request.stack.vault),
         parent,
+        lock_wait: LOCK_WAIT,
         progress: Arc::clone(&request.progress),
         ..BackupOptions::default()
     };

@@ -1,6 +1,6 @@
 //! The vault of the configuration.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rekindle_stack::{self as stack, SecretSource};
 use rekindle_stores::{Encryption, StoreSettings};
@@ -68,6 +68,9 @@ pub(crate) fn password_of(source: &SecretSource) -> Result<Password, RecoveryErr
     let secret = source.read().map_err(RecoveryError::VaultPassword)?;
     Ok(Password::new(secret.expose()))
 }
+
+/// A backup waits so long for whoever is alone in the vault: the last part of a prune takes seconds.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(2 * 60);
 
 pub(crate) const fn compression_of(settings: &stack::Vault) -> Compression {
     match settings.compression {

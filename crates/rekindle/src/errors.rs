@@ -14,7 +14,7 @@ use rekindle_recovery::{
     wal::{get::GetError, push::PushError},
 };
 use rekindle_stack::{ConfigErrors, ConfigNotFound, SecretError};
-use rekindle_vault::VaultError;
+use rekindle_vault::{PruneError, VaultError};
 use serde_json::json;
 
 use crate::{
@@ -74,6 +74,9 @@ pub enum CliError {
     /// A WAL file was not brought back.
     #[error(transparent)]
     Get(#[from] GetError),
+    /// A prune stopped.
+    #[error(transparent)]
+    Prune(#[from] PruneError),
     /// A secret that an argument names could not be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -153,6 +156,7 @@ impl CliError {
                 | RecoveryError::NotStreaming { .. },
             ) => Exit::WrongUse,
             Self::Recovery(error) if error.is_damage() => Exit::NotRestorable,
+            Self::Prune(error) if error.is_damage() => Exit::NotRestorable,
             Self::Step { source, .. } => source.exit(),
             _ => Exit::Failed,
         }
@@ -170,6 +174,7 @@ impl CliError {
             Self::Recovery(error) => error.hint(),
             Self::Push(error) => error.hint(),
             Self::Get(error) => error.hint(),
+            Self::Prune(error) => error.hint(),
             Self::WrongUse { hint, .. } => hint.clone(),
             Self::Exists { hint, .. } | Self::Step { hint, .. } => Some(hint.clone()),
             _ => None,

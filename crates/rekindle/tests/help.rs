@@ -88,6 +88,7 @@ fn every_command_explains_itself() {
         "copy status",
         "copy create",
         "vault check",
+        "vault prune",
         "vault keys",
         "kit",
         "config check",

@@ -307,3 +307,45 @@ fn logs_go_to_stderr_in_the_form_asked_for() {
         assert!(event["level"].is_string(), "{line}");
     }
 }
+
+#[test]
+fn a_prune_shows_its_plan_then_marks_and_a_later_one_removes() {
+    let Some((home, restic)) = with_point() else {
+        return;
+    };
+    let first = restic.snapshots().unwrap()[0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    home.write("data/b", "second, and something else");
+    back_up(&home, &restic);
+    restic.forget(&first).unwrap();
+    let before = packs(&home);
+
+    let plan = home.ok(&["vault", "prune", "--dry-run", "--max-unused", "0"]);
+    assert!(plan.starts_with("1 recovery point, "), "{plan}");
+    assert!(plan.contains("too much of it is waste"), "{plan}");
+    assert_eq!(packs(&home), before, "it only shows");
+    let plan = home.json(&["vault", "prune", "--dry-run", "--max-unused", "0"]);
+    assert!(plan["plan"]["repack_bytes"].as_u64().unwrap() > 0, "{plan}");
+
+    let done = home.json(&["vault", "prune", "--max-unused", "0"]);
+    assert!(done["marked_packs"].as_u64().unwrap() > 0, "{done}");
+    assert_eq!(
+        done["removed_packs"], 0,
+        "not in the run that marks: {done}"
+    );
+    restic.check(true).unwrap();
+    let waiting = home.ok(&["vault", "prune"]);
+    assert!(waiting.contains("its grace is not over"), "{waiting}");
+
+    let done = home.ok(&["vault", "prune", "--now"]);
+    assert!(done.contains("removed"), "{done}");
+    restic.check(true).unwrap();
+    assert_eq!(
+        home.ok(&["vault", "prune"]).lines().last(),
+        Some("there was nothing to do")
+    );
+    home.run(&["vault", "prune", "--max-unused", "lots"])
+        .fails_with(2, "a size is a");
+}

@@ -33,7 +33,7 @@ use crate::{
     guard::{Guard, GuardFinding, GuardOptions, is_refusal, permit, with_overrides},
     manifest::{DatasetEntry, Manifest},
     point::IMPORTED,
-    vault::compression_of,
+    vault::{LOCK_WAIT, compression_of},
 };
 
 /// Which dumps.
@@ -123,6 +123,7 @@ pub fn import(vault: &Vault, request: &ImportRequest<'_>) -> Result<ImportOutcom
     let findings = permit("the import", plan.findings, &request.guards)?;
     let options = BackupOptions {
         compression: compression_of(&request.stack.vault),
+        lock_wait: LOCK_WAIT,
         progress: Arc::clone(&request.progress),
         ..BackupOptions::default()
     };

@@ -1,7 +1,8 @@
-//! `rekindle vault init|stats|unlock`; `check` and `keys` are in files of their own.
+//! `rekindle vault init|stats|unlock`; `check`, `keys` and `prune` are in files of their own.
 
 mod check;
 mod keys;
+mod prune;
 
 use std::io::Write;
 
@@ -30,6 +31,9 @@ pub enum VaultCommand {
     /// Check that every recovery point can be restored
     #[command(after_help = CHECK_EXAMPLES)]
     Check(check::CheckArgs),
+    /// Remove what no recovery point needs
+    #[command(after_help = prune::EXAMPLES)]
+    Prune(prune::PruneArgs),
     /// Print counts and sizes of what is stored
     Stats,
     /// List, add, remove and change the passwords that open the vault
@@ -46,6 +50,7 @@ pub fn run(app: &App, command: &VaultCommand, out: &mut dyn Write) -> Result<Exi
     match command {
         VaultCommand::Init => init(app, out),
         VaultCommand::Check(args) => check::run(app, args, out),
+        VaultCommand::Prune(args) => prune::run(app, args, out),
         VaultCommand::Stats => stats(app, &app.vault()?, out),
         VaultCommand::Keys(args) => keys::run(app, args, out),
         VaultCommand::Unlock => unlock(app, &app.vault()?, out),

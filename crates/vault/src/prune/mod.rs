@@ -71,9 +71,23 @@ impl Vault {
         options: &PruneOptions,
         progress: &Arc<Progress>,
     ) -> Result<PruneReport, PruneError> {
+        self.prune_announced(options, progress, &mut |_| {})
+    }
+
+    /// As [`Vault::prune`], and calls `announce` with the plan before anything is done; again if it
+    /// begins anew because somebody else changed the index.
+    ///
+    /// # Errors
+    /// As [`Vault::prune`].
+    pub fn prune_announced(
+        &self,
+        options: &PruneOptions,
+        progress: &Arc<Progress>,
+        announce: &mut dyn FnMut(&PrunePlan),
+    ) -> Result<PruneReport, PruneError> {
         let mut tries = 1;
         loop {
-            match self.prune_once(options, progress) {
+            match self.prune_once(options, progress, announce) {
                 Err(PruneError::ChangedMeanwhile) if tries < TRIES => tries += 1,
                 other => return other,
             }
@@ -84,12 +98,14 @@ impl Vault {
         &self,
         options: &PruneOptions,
         progress: &Arc<Progress>,
+        announce: &mut dyn FnMut(&PrunePlan),
     ) -> Result<PruneReport, PruneError> {
         let shared = self.lock_to_prune(LockMode::Shared, options)?;
         let mut survey = self.survey_to_prune(options)?;
         let Survey {
             ledger, decision, ..
         } = &survey;
+        announce(&decision.plan);
         let repacked = repack::run(self, ledger, &decision.fates, options, progress)?;
         shared.ensure_held()?;
         drop(shared);

@@ -95,6 +95,10 @@ pub(super) fn mark(vault: &Vault, ledger: &Ledger, roots: &[Id]) -> Result<(), P
     for root in roots {
         walk.refer_to(BlobKind::Tree, root, &mut first);
     }
+    if first.is_empty() {
+        // Nothing is new: no threads for that.
+        return walk.end();
+    }
     lock(&walk.state).waiting = first;
     let panicked = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| walk.work())).collect();
@@ -108,15 +112,19 @@ pub(super) fn mark(vault: &Vault, ledger: &Ledger, roots: &[Id]) -> Result<(), P
     if let Some(error) = lock(&walk.state).error.take() {
         return Err(error);
     }
-    let missing = walk.missing.into_inner();
-    let missing = missing.unwrap_or_else(PoisonError::into_inner);
-    if missing.count > 0 {
-        return Err(missing.into_error());
-    }
-    Ok(())
+    walk.end()
 }
 
 impl Walk<'_> {
+    fn end(self) -> Result<(), PruneError> {
+        let missing = self.missing.into_inner();
+        let missing = missing.unwrap_or_else(PoisonError::into_inner);
+        if missing.count > 0 {
+            return Err(missing.into_error());
+        }
+        Ok(())
+    }
+
     fn work(&self) {
         // However this thread ends, the others must not wait for it.
         let _end = End(self);

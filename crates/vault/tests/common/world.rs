@@ -28,6 +28,8 @@ pub struct World {
     pub vault: Vault,
 }
 
+type Made = OnceLock<(Vault, BTreeMap<ObjectKey, Vec<u8>>)>;
+
 /// Everything in a store.
 pub fn objects(store: &dyn Store) -> BTreeMap<ObjectKey, Vec<u8>> {
     let folders = ["keys", "locks", "snapshots", "index", "data", "rekindle"];
@@ -54,8 +56,18 @@ pub fn stored_bytes(store: &dyn Store) -> u64 {
 impl World {
     /// An empty vault. A password costs time on purpose, so all are copies of one.
     pub fn new() -> Self {
-        static FIRST: OnceLock<(Vault, BTreeMap<ObjectKey, Vec<u8>>)> = OnceLock::new();
-        let (vault, objects) = FIRST.get_or_init(|| {
+        static FIRST: Made = OnceLock::new();
+        Self::made(&FIRST)
+    }
+
+    /// An empty vault with other keys.
+    pub fn other() -> Self {
+        static OTHER: Made = OnceLock::new();
+        Self::made(&OTHER)
+    }
+
+    fn made(made: &'static Made) -> Self {
+        let (vault, objects) = made.get_or_init(|| {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
             let password = Password::new("a password of tests".to_owned());
             let vault = Vault::create(Arc::clone(&store), &password).unwrap();

@@ -14,6 +14,7 @@ mod world;
 mod beside;
 mod damaged;
 mod faults;
+mod killed;
 
 use std::sync::Arc;
 
