@@ -146,7 +146,7 @@ fn a_hold_is_set_seen_by_restic_honoured_and_removed() {
     let list = home.json(&["hold", "list"]);
     assert_eq!(
         (&list["holds"][0]["points"], &list["holds"][1]["points"]),
-        (&2.into(), &2.into())
+        (&1.into(), &2.into())
     );
     assert_eq!(home.run(&["hold", "remove", "all"]).code, 7);
     home.ok(&["hold", "remove", "all", "--yes"]);
