@@ -1,8 +1,8 @@
 //! The vault of the configuration.
 
-use std::{sync::Arc, time::Duration};
+use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
-use rekindle_stack::{self as stack, SecretSource};
+use rekindle_stack::{self as stack, SecretSource, VaultLocation};
 use rekindle_stores::{Encryption, StoreSettings};
 use rekindle_vault::{Compression, Password, Store, Vault};
 
@@ -19,15 +19,33 @@ pub fn create_vault(settings: &stack::Vault) -> Result<Vault, RecoveryError> {
     )?)
 }
 
-/// Opens the vault of the configuration.
+/// Opens the vault of the configuration. Of one that lies far away, snapshots, indexes and trees are
+/// kept in the cache folder of this machine: `$REKINDLE_CACHE_DIR` (empty for none),
+/// `$XDG_CACHE_HOME/rekindle`, `/var/cache/rekindle` for root, else `~/.cache/rekindle`.
 ///
 /// # Errors
 /// If there is none, or its place or password cannot be used.
 pub fn open_vault(settings: &stack::Vault) -> Result<Vault, RecoveryError> {
-    Ok(Vault::open(
-        store_of(settings)?,
-        &password_of(&settings.password)?,
-    )?)
+    let vault = Vault::open(store_of(settings)?, &password_of(&settings.password)?)?;
+    let is_far = !matches!(settings.at, VaultLocation::Local(_));
+    let folder = is_far.then(|| cache_folder(&|name| env::var_os(name).map(PathBuf::from)));
+    Ok(match folder.flatten() {
+        Some(folder) => vault.with_cache(&folder),
+        None => vault,
+    })
+}
+
+fn cache_folder(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    if let Some(folder) = variable("REKINDLE_CACHE_DIR") {
+        return (!folder.as_os_str().is_empty()).then_some(folder);
+    }
+    if let Some(folder) = variable("XDG_CACHE_HOME").filter(|folder| folder.is_absolute()) {
+        return Some(folder.join("rekindle"));
+    }
+    if rustix::process::geteuid().is_root() {
+        return Some(PathBuf::from("/var/cache/rekindle"));
+    }
+    Some(variable("HOME")?.join(".cache/rekindle"))
 }
 
 /// The store of a vault, wherever it lies. Nothing is asked of it yet.
@@ -77,5 +95,22 @@ pub(crate) const fn compression_of(settings: &stack::Vault) -> Compression {
         stack::Compression::Fast => Compression::Fast,
         stack::Compression::Max => Compression::Max,
         _ => Compression::Default,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_lies_where_it_is_told_or_nowhere() {
+        let told = |name: &str, value: &str| {
+            let (name, value) = (name.to_owned(), PathBuf::from(value));
+            cache_folder(&move |asked| (asked == name).then(|| value.clone()))
+        };
+        assert_eq!(told("REKINDLE_CACHE_DIR", "/c"), Some("/c".into()));
+        assert_eq!(told("REKINDLE_CACHE_DIR", ""), None);
+        assert_eq!(told("XDG_CACHE_HOME", "/x"), Some("/x/rekindle".into()));
+        assert_ne!(told("XDG_CACHE_HOME", "x"), Some("x/rekindle".into()));
     }
 }

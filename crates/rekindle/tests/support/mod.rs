@@ -62,6 +62,7 @@ impl Home {
             command.env_remove(name);
         }
         command.env("TZ", "UTC");
+        command.env("REKINDLE_CACHE_DIR", self.join("cache"));
         command
     }
 
