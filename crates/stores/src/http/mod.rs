@@ -79,18 +79,20 @@ impl HttpService for Connector {
 }
 
 impl Connector {
-    /// The head of the answer. Waits as long as the request's body moves, and `stall` longer.
+    /// The head of the answer. Waits as long as the request's body moves, and at least `stall` longer, twice
+    /// that at most: what the kernel has of a body may need a while on a slow line.
     async fn answer(
         &self,
         request: reqwest::Request,
         progress: &Progress,
     ) -> Result<http::Response<reqwest::Body>, HttpError> {
         let mut answer = std::pin::pin!(self.client.execute(request));
-        let mut seen = progress.sent();
+        let (mut seen, mut is_second) = (progress.sent(), false);
         loop {
             match tokio::time::timeout(self.stall, &mut answer).await {
                 Ok(answer) => return answer.map(Into::into).map_err(transport),
-                Err(_) if progress.sent() != seen => seen = progress.sent(),
+                Err(_) if progress.sent() != seen => (seen, is_second) = (progress.sent(), false),
+                Err(_) if !is_second => is_second = true,
                 Err(_) => {
                     let said = format!("no answer for {} s", self.stall.as_secs());
                     return Err(failed(io::ErrorKind::TimedOut, &said));

@@ -7,7 +7,7 @@ use std::{
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     thread::{self, JoinHandle},
@@ -42,6 +42,8 @@ struct Shared {
     /// The last lines that the SSH client printed.
     said: Mutex<VecDeque<u8>>,
     has_ended: AtomicBool,
+    /// Answers so far, to whomever: a slow line that many transfers share still moves.
+    heard: AtomicU64,
 }
 
 /// Enough for a client's complaint.
@@ -169,11 +171,13 @@ impl Requests<'_> {
     pub(super) fn receive(&self) -> io::Result<(u32, Answer)> {
         // Our own sender lives on, so that the end of the connection does not end the channel.
         let tick = Duration::from_millis(200).min(self.session.patience);
-        let mut waited = Duration::ZERO;
+        let heard = || self.session.shared.heard.load(Ordering::Relaxed);
+        let (mut waited, mut before) = (Duration::ZERO, heard());
         while waited < self.session.patience {
             match self.answers.recv_timeout(tick) {
                 Ok(answer) => return Ok(answer),
                 Err(_) if !self.session.is_alive() => return Err(self.session.shared.why()),
+                Err(_) if heard() != before => (waited, before) = (Duration::ZERO, heard()),
                 Err(_) => waited += tick,
             }
         }
@@ -204,6 +208,7 @@ impl Shared {
                 let _ = greeting.send(body);
                 continue;
             }
+            self.heard.fetch_add(1, Ordering::Relaxed);
             let number = In(&body).u32()?;
             body.drain(..4);
             let mut waiting = lock(&self.waiting);
