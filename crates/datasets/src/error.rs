@@ -2,7 +2,7 @@
 
 use rekindle_postgres as pg;
 use rekindle_stack::SecretError;
-use rekindle_vault::{BackupError, VaultError};
+use rekindle_vault::{BackupError, VaultError, store::FileKind};
 
 /// Why a dataset was not captured. Nothing of it is in any recovery point then.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +108,24 @@ pub fn vault_hint(error: &VaultError) -> Option<String> {
         }
         VaultError::Locked(_) => "wait until it is done; `rekindle vault unlock` shows all locks",
         VaultError::LockLost { .. } => "run it again; what was stored already is found again",
+        VaultError::Damaged {
+            kind: FileKind::Config,
+            ..
+        } => {
+            "is all of the vault mounted? If the configuration is lost, `rekindle vault heal` makes it anew: nothing that is \
+             stored depends on it"
+        }
+        VaultError::Damaged {
+            kind: FileKind::Key,
+            ..
+        } => {
+            "put the key file back from a copy of the vault's files, or open the vault by another password; the \
+             break-glass kit tells where they are. Without a key file nobody can read the vault"
+        }
+        VaultError::Damaged {
+            kind: FileKind::Index,
+            ..
+        } => "`rekindle vault rebuild-index` makes it anew from the packs; nothing is lost by it",
         VaultError::Damaged { .. } | VaultError::MissingBlob { .. } => {
             "`rekindle vault check --read-data` tells which recovery points are hit"
         }

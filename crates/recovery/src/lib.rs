@@ -8,6 +8,7 @@
 
 mod backup;
 pub mod copies;
+pub mod damage;
 mod database;
 mod doctor;
 mod error;

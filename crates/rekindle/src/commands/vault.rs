@@ -1,8 +1,11 @@
-//! `rekindle vault init|stats|unlock`; `check`, `keys` and `prune` are in files of their own.
+//! `rekindle vault init|stats|unlock`; the others are in files of their own.
 
 mod check;
+mod heal;
 mod keys;
 mod prune;
+mod rebuild_index;
+mod salvage;
 
 use std::io::Write;
 
@@ -20,8 +23,32 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   rekindle vault check                   structure: every recovery point has all it needs
   rekindle vault check --read-data       reads and verifies every stored byte, too
+  rekindle vault check --budget 10GiB    as much as that each day, what was verified longest ago first
 
 Damage is told by what it hits. Exit code 4 if something cannot be restored, 0 if all is whole.";
+
+const HEAL_EXAMPLES: &str = "\
+Examples:
+  rekindle vault heal --dry-run          what is damaged, and what of it a copy has
+  rekindle vault heal                    stores it anew, from all copies of rekindle.yaml
+  rekindle vault heal --from offsite     from this one only
+
+Damaged files are set aside in the vault, never deleted. Exit code 4 if something stays lost.";
+
+const SALVAGE_EXAMPLES: &str = "\
+Examples:
+  rekindle vault salvage --list          recovery points, and what is left of others
+  rekindle vault salvage --to /srv/out   everything that can still be read
+
+For a vault that cannot be healed: packs, recovery points, the index or the configuration may be gone.
+Needs a key file and its password. Exit code 5 if something came out with holes.";
+
+const REBUILD_EXAMPLES: &str = "\
+Examples:
+  rekindle vault rebuild-index           what is wrong with the index
+  rekindle vault rebuild-index --yes     makes it right, from what the packs say of themselves
+
+Exit code 7 if there is something to do and --yes was not given.";
 
 /// Commands of `vault`.
 #[derive(Debug, Subcommand)]
@@ -34,6 +61,15 @@ pub enum VaultCommand {
     /// Remove what no recovery point needs
     #[command(after_help = prune::EXAMPLES)]
     Prune(prune::PruneArgs),
+    /// Store anew what is damaged or missing, from copies of the vault
+    #[command(after_help = HEAL_EXAMPLES)]
+    Heal(heal::HealArgs),
+    /// Make the index anew from the packs
+    #[command(after_help = REBUILD_EXAMPLES)]
+    RebuildIndex(rebuild_index::RebuildIndexArgs),
+    /// Bring out what can still be read of a vault that is beyond healing
+    #[command(after_help = SALVAGE_EXAMPLES)]
+    Salvage(salvage::SalvageArgs),
     /// Print counts and sizes of what is stored
     Stats,
     /// List, add, remove and change the passwords that open the vault
@@ -51,6 +87,9 @@ pub fn run(app: &App, command: &VaultCommand, out: &mut dyn Write) -> Result<Exi
         VaultCommand::Init => init(app, out),
         VaultCommand::Check(args) => check::run(app, args, out),
         VaultCommand::Prune(args) => prune::run(app, args, out),
+        VaultCommand::Heal(args) => heal::run(app, args, out),
+        VaultCommand::RebuildIndex(args) => rebuild_index::run(app, args, out),
+        VaultCommand::Salvage(args) => salvage::run(app, args, out),
         VaultCommand::Stats => stats(app, &app.vault()?, out),
         VaultCommand::Keys(args) => keys::run(app, args, out),
         VaultCommand::Unlock => unlock(app, &app.vault()?, out),
