@@ -203,7 +203,7 @@ fn a_single_point_goes_by_hand_and_a_guarded_one_by_the_name_of_its_guard() {
     home.ok(&["points", "forget", &first, "--yes"]);
     let one = ["points", "forget", &second, "--yes", "--force", "newest"];
     assert_eq!(home.run(&one).code, 1);
-    assert_eq!(ids(&home), [second.clone()]);
+    assert_eq!(ids(&home), std::slice::from_ref(&second));
     home.ok(&[&one[..], &["--force", "last-proven"]].concat());
     assert!(ids(&home).is_empty());
     assert_eq!(
