@@ -63,7 +63,7 @@ fn a_damaged_vault_is_healed_from_its_copy() {
     assert_eq!(home.run(&["vault", "check", "--read-data"]).code, 4);
     let wrong = home.run(&["vault", "heal", "--from", "moon"]);
     wrong.fails_with(
-        1,
+        2,
         "there is no copy `moon` in the configuration; it has mirror",
     );
     let healed = home.json(&["vault", "heal", "--from", "mirror"]);
@@ -154,6 +154,11 @@ fn what_is_left_of_a_vault_is_listed_and_brought_out() {
 #[test]
 fn a_check_within_a_budget_says_how_far_it_is() {
     let Some(home) = with_mirror() else { return };
+    let noise = rekindle_testing::data::Random::new(1).bytes(200_000);
+    fs::write(home.join("data/noise"), noise).unwrap();
+    let password = fs::read_to_string(home.join("vault-password")).unwrap();
+    let restic = Restic::new(home.join("vault"), password.trim());
+    restic.backup(&[&home.join("data")]).unwrap();
     let day = |home: &Home| home.run(&["vault", "check", "--budget", "1KiB", "--state", "st"]);
     let first = day(&home);
     assert_eq!(first.code, 0, "{}", first.stderr);
@@ -162,12 +167,8 @@ fn a_check_within_a_budget_says_how_far_it_is() {
         "{}",
         first.stdout
     );
-    let second = day(&home);
-    assert!(
-        second.stdout.contains("all data verified since TIME"),
-        "{}",
-        second.stdout
-    );
+    let mut days = (0..5).map(|_| day(&home).stdout);
+    assert!(days.any(|told| told.contains("all data verified since TIME")));
     let json = home.json(&["vault", "check", "--budget", "10GiB", "--state", "st"]);
     let coverage = &json["coverage"];
     assert_eq!(coverage["verified_bytes"], coverage["stored_bytes"]);
