@@ -1,7 +1,8 @@
 //! Where damaged files go: out of the way, and never simply deleted.
 //!
-//! A file set aside lies under `rekindle/set-aside/<time>/` by its own key. Nothing reads it again; it is there for
-//! whoever knows more about the damage than we do.
+//! A file set aside lies under `rekindle/set-aside/<time>/` by its own key; where another file of that name was set aside in
+//! the same second, under `<time>-2/` and so on. Nothing reads it again; it is there for whoever knows more about the
+//! damage than we do.
 
 use jiff::Timestamp;
 
@@ -11,6 +12,10 @@ use crate::{
 };
 
 const FOLDER: &str = "rekindle/set-aside";
+
+/// How many different files of one name are set aside within a second. A store on which even the last one exists already
+/// does not tell the truth.
+const MOST_OF_A_NAME: u32 = 100;
 
 /// The folder of one run.
 #[derive(Clone, Debug)]
@@ -60,21 +65,38 @@ impl SetAside {
             Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        let aside = self.key_of(store, object)?;
-        match store.create(&aside, &bytes) {
-            // By a run of the same second, or an earlier try of this one: it must be the same bytes.
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
-                if store.read(&aside)? != bytes {
-                    return Err(error.into());
+        let mut place = 1;
+        loop {
+            let aside = self.key_of(store, object, place)?;
+            match store.create(&aside, &bytes) {
+                // By an earlier try of this run, or by another run of the same second.
+                Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+                    if store.read(&aside)? == bytes {
+                        return Ok(Some(aside));
+                    }
+                    if place == MOST_OF_A_NAME {
+                        return Err(error.into());
+                    }
+                }
+                other => {
+                    other?;
+                    return Ok(Some(aside));
                 }
             }
-            other => other?,
+            place += 1;
         }
-        Ok(Some(aside))
     }
 
-    fn key_of(&self, store: &dyn Store, object: &ObjectKey) -> Result<ObjectKey, VaultError> {
-        let text = format!("{}/{object}", self.folder);
+    fn key_of(
+        &self,
+        store: &dyn Store,
+        object: &ObjectKey,
+        place: u32,
+    ) -> Result<ObjectKey, VaultError> {
+        let text = match place {
+            1 => format!("{}/{object}", self.folder),
+            again => format!("{}-{again}/{object}", self.folder),
+        };
         ObjectKey::parse(&text).ok_or_else(|| {
             let bad = std::io::ErrorKind::InvalidInput.into();
             StoreError::new(Operation::Create, &text, store.location(), bad).into()
@@ -101,10 +123,14 @@ mod tests {
         assert_eq!(store.read(&to).unwrap(), b"damaged");
         assert!(store.read(&object).is_err());
         assert_eq!(aside.take(&store, &object).unwrap(), None);
-        // Another file of the same name is no reason to lose either.
+        // Another file of the same name in the same second is no reason to lose either, and a second try of one makes
+        // no second copy.
         store.create(&object, b"other").unwrap();
-        aside.take(&store, &object).unwrap_err();
-        assert_eq!(store.read(&object).unwrap(), b"other");
+        let second = aside.copy(&store, &object).unwrap().unwrap();
+        assert_eq!(aside.take(&store, &object).unwrap(), Some(second.clone()));
+        assert_ne!(second, to);
+        assert_eq!(store.read(&second).unwrap(), b"other");
+        assert!(store.read(&object).is_err());
         assert_eq!(store.read(&to).unwrap(), b"damaged");
     }
 }

@@ -109,7 +109,7 @@ fn write_plan(
                 count(forgotten as u64, "recovery point")
             )?;
             if forgotten > 0 {
-                app.note("a prune frees the space that only they used");
+                app.note("`rekindle vault prune` frees the space that only they used");
             }
         }
         None if points > 0 || has_wal => app.next([app.command("retention apply --yes")]),

@@ -59,7 +59,7 @@ pub fn run(
         write_outcome(&outcome, out)?;
     }
     if outcome.forgotten.is_some() {
-        app.note("a prune frees the space that only they used");
+        app.note("`rekindle vault prune` frees the space that only they used");
         return Ok(Exit::Done);
     }
     let mut again = format!("points forget {} --yes", args.points.join(" "));
