@@ -28,6 +28,7 @@ PHASES = {
     "restore": ("Files: restore into an empty directory", None),
     "check": ("Files: check of all stored data", None),
     "forget": ("Files: the first two forgotten, and their room freed", "freed MiB"),
+    "copy": ("Files: a copy under another key", "copied MiB"),
 }
 
 
@@ -39,6 +40,7 @@ class Variant:
     def __init__(self, root):
         self.at = root / self.name.replace(" ", "-")
         self.repository = self.at / "repository"
+        self.copied = self.at / "copied"
 
     def prepare(self):
         shutil.rmtree(self.at, ignore_errors=True)
@@ -63,6 +65,13 @@ class Variant:
     def forget(self):
         return None
 
+    def prepare_copy(self):
+        """Makes an empty repository to copy to; whether there is such a thing."""
+        return False
+
+    def copy(self):
+        return None
+
 
 class Rekindle(Variant):
     name = "rekindle"
@@ -82,6 +91,18 @@ class Rekindle(Variant):
 
     def check(self):
         return self._command("check")
+
+    def forget(self):
+        return Command(["bash", "-ec", '"$1" forget "$2"; "$1" prune "$2"', "bash", self.program,
+                        str(self.repository)])
+
+    def prepare_copy(self):
+        subprocess.run([self.program, "init", str(self.copied)], check=True,
+                       stderr=subprocess.DEVNULL)
+        return True
+
+    def copy(self):
+        return self._command("copy", self.copied)
 
     def _command(self, verb, *arguments):
         return Command([self.program, verb, str(self.repository), *map(str, arguments)])
@@ -105,8 +126,19 @@ class Restic(Variant):
     def forget(self):
         return self._command("forget", "--quiet", "--keep-last", "1", "--prune")
 
+    def prepare_copy(self):
+        subprocess.run(self._at(self.copied, "init").argv, check=True, stdout=subprocess.DEVNULL)
+        return True
+
+    def copy(self):
+        return self._at(self.copied, "copy", "--quiet", "--from-repo", self.repository,
+                        "--from-password-file", self.at / "password")
+
     def _command(self, *arguments):
-        return Command([self.program, "-r", str(self.repository), "--password-file",
+        return self._at(self.repository, *arguments)
+
+    def _at(self, repository, *arguments):
+        return Command([self.program, "-r", str(repository), "--password-file",
                         str(self.at / "password"), "--cache-dir", str(self.at / "cache"),
                         *map(str, arguments)])
 
@@ -125,6 +157,9 @@ class Rustic(Restic):
 
     def forget(self):
         return self._command("forget", "--keep-last", "1", "--prune", "--instant-delete")
+
+    def prepare_copy(self):
+        return False  # it takes the place of the copy from a profile file
 
 
 class Borg(Variant):
@@ -229,6 +264,11 @@ class Bench:
                 warm(variant.at)
                 self.measure(number, variant, "check", command)
         for variant in ordered:
+            if variant.prepare_copy():
+                warm(variant.at)
+                self.measure(number, variant, "copy", variant.copy())
+                shutil.rmtree(variant.copied)
+        for variant in ordered:
             if command := variant.forget():
                 self.measure(number, variant, "forget", command)
         shutil.rmtree(self.work / "stored")
@@ -244,7 +284,8 @@ class Bench:
         shutil.rmtree(target)
 
     def measure(self, number, variant, phase, command):
-        before = tree_bytes(variant.repository) if variant.repository.exists() else 0
+        place = variant.copied if phase == "copy" else variant.repository
+        before = tree_bytes(place) if place.exists() else 0
         log = self.work / f"{variant.at.name}.{phase}.log"
         self.filler.fill()
         try:
@@ -253,7 +294,7 @@ class Bench:
             say(f"!!! FAILED: {variant.name}, {phase}: {error}")
             self.failed.append(f"{variant.name}, {phase}")
             return False
-        added = tree_bytes(variant.repository) - before
+        added = tree_bytes(place) - before
         result = {
             "time": time.strftime("%FT%TZ", time.gmtime()), "round": number,
             "variant": variant.name, "phase": phase, "wall": round(cost.wall, 3),

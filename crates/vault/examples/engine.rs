@@ -1,8 +1,8 @@
 //! The engine alone, for benchmarks and profiles: no configuration, no services.
 //!
 //! `engine init VAULT`, `engine backup VAULT DIR [pages]`, `engine restore VAULT DIR`,
-//! `engine check VAULT`, `engine copy VAULT VAULT`, `engine prune VAULT` (at once, to 5 % of waste). The password is `bench`; `THREADS` restore, and
-//! pages are cut every `CHUNK_KIB`.
+//! `engine check VAULT`, `engine copy VAULT VAULT`, `engine forget VAULT` (all but the newest), `engine prune VAULT` (at once,
+//! to 5 % of waste). The password is `bench`; `THREADS` restore, and pages are cut every `CHUNK_KIB`.
 
 #![allow(clippy::print_stderr, reason = "an example talks to whoever runs it")]
 
@@ -44,6 +44,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             let vault = Vault::open(store, &password)?;
             let report = vault.check(Thoroughness::AllData, &Arc::new(Progress::default()))?;
             assert!(report.is_whole(), "{report:?}");
+        }
+        ["forget", _] => {
+            let vault = Vault::open(store, &password)?;
+            let newest = vault.find_snapshot("latest")?.id;
+            let old = vault.snapshots()?.into_iter().map(|point| point.id);
+            vault.forget(&old.filter(|id| *id != newest).collect::<Vec<_>>())?;
         }
         ["prune", _] => {
             let vault = Vault::open(store, &password)?;

@@ -1,7 +1,7 @@
 //! The index: which blob lies where.
 //!
-//! In memory a blob costs 48 bytes: entries of two sorted tables (what the vault had when it was
-//! opened, and what has been merged since), searched by interpolation, because ids are uniform.
+//! In memory a blob costs 46 bytes: an entry of one sorted table, searched by interpolation, because ids are uniform. What
+//! is added meanwhile is merged into it now and then.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -41,57 +41,104 @@ struct Inner {
     recent: HashMap<(Id, BlobKind), Entry>,
     /// What lies in packs that are on their way out: readers find it, writers do not count on it.
     leaving: Vec<Entry>,
+    /// The lengths that entries have no room for.
+    long: LongBlobs,
 }
 
-/// 48 bytes; the two highest bits of `pack` tell the kind and whether it is compressed.
+/// One blob, in as few bytes as hold it: there are millions of them. The two highest bits of `pack` tell the kind and whether
+/// it is compressed. Lengths take three bytes; one that needs more is in [`Inner::long`].
 #[derive(Clone, Copy)]
 struct Entry {
     id: Id,
-    pack: u32,
-    offset: u32,
-    length: u32,
-    plain_length: u32,
+    pack: [u8; 4],
+    offset: [u8; 4],
+    length: [u8; 3],
+    plain_length: [u8; 3],
 }
 
-const _: () = assert!(size_of::<Entry>() == 48);
+const _: () = assert!(size_of::<Entry>() == 46);
 const TREE: u32 = 1 << 31;
 const COMPRESSED: u32 = 1 << 30;
 const PACK_NUMBER: u32 = COMPRESSED - 1;
 
+/// Stands for a length of 16 MiB and more. No tool makes such blobs (restic's chunks end at 8 MiB), but the format allows
+/// them.
+const LONG: u32 = (1 << 24) - 1;
+
+/// The lengths of the blobs that are too long for their entries: by pack and offset, stored and plain.
+type LongBlobs = HashMap<(u32, u32), (u32, u32)>;
+
 impl Entry {
-    fn new(pack: u32, blob: &PackedBlob) -> Self {
+    fn new(pack: u32, blob: &PackedBlob, long: &mut LongBlobs) -> Self {
         let tree = if blob.kind == BlobKind::Tree { TREE } else { 0 };
         let compressed = if blob.uncompressed_length.is_some() {
             COMPRESSED
         } else {
             0
         };
+        let (length, plain_length) = (blob.length, blob.plain_length());
+        if length >= LONG || plain_length >= LONG {
+            long.insert((pack, blob.offset), (length, plain_length));
+        }
         Self {
             id: blob.id,
-            pack: pack | tree | compressed,
-            offset: blob.offset,
-            length: blob.length,
-            plain_length: blob.plain_length(),
+            pack: (pack | tree | compressed).to_le_bytes(),
+            offset: blob.offset.to_le_bytes(),
+            length: short(length),
+            plain_length: short(plain_length),
         }
     }
 
-    fn kind(&self) -> BlobKind {
-        if self.pack & TREE != 0 {
+    const fn flags(&self) -> u32 {
+        u32::from_le_bytes(self.pack)
+    }
+
+    const fn pack(&self) -> u32 {
+        self.flags() & PACK_NUMBER
+    }
+
+    const fn offset(&self) -> u32 {
+        u32::from_le_bytes(self.offset)
+    }
+
+    const fn kind(&self) -> BlobKind {
+        if self.flags() & TREE != 0 {
             BlobKind::Tree
         } else {
             BlobKind::Data
         }
     }
 
-    fn blob(&self) -> PackedBlob {
+    /// Stored and plain.
+    fn lengths(&self, long: &LongBlobs) -> (u32, u32) {
+        let (length, plain) = (widen(self.length), widen(self.plain_length));
+        if length < LONG && plain < LONG {
+            return (length, plain);
+        }
+        let known = long.get(&(self.pack(), self.offset())).copied();
+        known.unwrap_or((length, plain))
+    }
+
+    fn blob(&self, long: &LongBlobs) -> PackedBlob {
+        let (length, plain_length) = self.lengths(long);
         PackedBlob {
             id: self.id,
             kind: self.kind(),
-            offset: self.offset,
-            length: self.length,
-            uncompressed_length: (self.pack & COMPRESSED != 0).then_some(self.plain_length),
+            offset: self.offset(),
+            length,
+            uncompressed_length: (self.flags() & COMPRESSED != 0).then_some(plain_length),
         }
     }
+}
+
+const fn short(length: u32) -> [u8; 3] {
+    let length = if length < LONG { length } else { LONG };
+    let [low, middle, high, _] = length.to_le_bytes();
+    [low, middle, high]
+}
+
+const fn widen([low, middle, high]: [u8; 3]) -> u32 {
+    u32::from_le_bytes([low, middle, high, 0])
 }
 
 impl Index {
@@ -107,10 +154,10 @@ impl Index {
         let inner = self.read();
         let leaving = || find_sorted(&inner.leaving, kind, *id).next();
         let entry = inner.find(kind, id).or_else(leaving)?;
-        let pack = *inner.packs.get((entry.pack & PACK_NUMBER) as usize)?;
+        let pack = *inner.packs.get(entry.pack() as usize)?;
         Some(Location {
             pack,
-            blob: entry.blob(),
+            blob: entry.blob(&inner.long),
         })
     }
 
@@ -120,8 +167,8 @@ impl Index {
     pub fn find_all(&self, kind: BlobKind, id: &Id) -> Vec<Location> {
         let inner = self.read();
         let location = |entry: &Entry| {
-            let pack = *inner.packs.get((entry.pack & PACK_NUMBER) as usize)?;
-            let blob = entry.blob();
+            let pack = *inner.packs.get(entry.pack() as usize)?;
+            let blob = entry.blob(&inner.long);
             Some(Location { pack, blob })
         };
         let leaving = find_sorted(&inner.leaving, kind, *id);
@@ -142,10 +189,13 @@ impl Index {
             .chain(inner.recent.values())
             .chain(leaving)
         {
-            if let Some(pack) = inner.packs.get((entry.pack & PACK_NUMBER) as usize)
+            if let Some(pack) = inner.packs.get(entry.pack() as usize)
                 && packs.contains(pack)
             {
-                found.entry(*pack).or_default().push(entry.blob());
+                found
+                    .entry(*pack)
+                    .or_default()
+                    .push(entry.blob(&inner.long));
             }
         }
         for blobs in found.values_mut() {
@@ -167,8 +217,8 @@ impl Index {
         let inner = self.read();
         let mut packs: Vec<Option<pack::LeastBytes>> = vec![None; inner.packs.len()];
         for entry in inner.sorted.iter().chain(inner.recent.values()) {
-            if let Some(pack) = packs.get_mut((entry.pack & PACK_NUMBER) as usize) {
-                pack.get_or_insert_default().add(&entry.blob());
+            if let Some(pack) = packs.get_mut(entry.pack() as usize) {
+                pack.get_or_insert_default().add(&entry.blob(&inner.long));
             }
         }
         let named = inner.packs.iter().zip(packs);
@@ -181,10 +231,9 @@ impl Index {
     pub fn add_pack(&self, pack: Id, blobs: &[PackedBlob]) {
         let mut inner = self.write();
         let number = inner.pack_number(pack);
+        let Inner { recent, long, .. } = &mut *inner;
         for blob in blobs {
-            inner
-                .recent
-                .insert((blob.id, blob.kind), Entry::new(number, blob));
+            recent.insert((blob.id, blob.kind), Entry::new(number, blob, long));
         }
         if inner.recent.len() > RECENT_MOST.max(inner.sorted.len() / 4) {
             inner.sort_recent();
@@ -196,11 +245,9 @@ impl Index {
         let mut inner = self.write();
         for pack in packs {
             let number = inner.pack_number(pack.id);
-            let entries = pack
-                .blobs
-                .iter()
-                .map(|blob| Entry::new(number, &blob.packed()));
-            inner.sorted.extend(entries);
+            let Inner { sorted, long, .. } = &mut *inner;
+            let blobs = pack.blobs.iter();
+            sorted.extend(blobs.map(|blob| Entry::new(number, &blob.packed(), long)));
         }
     }
 
@@ -222,12 +269,12 @@ impl Index {
         let mut inner = self.write();
         for pack in packs {
             let number = inner.pack_number(pack.id);
+            let Inner { leaving, long, .. } = &mut *inner;
             let blobs = pack.blobs.iter();
-            let entries = blobs.map(|blob| Entry::new(number, &blob.packed()));
-            inner.leaving.extend(entries);
+            leaving.extend(blobs.map(|blob| Entry::new(number, &blob.packed(), long)));
         }
         // What two index files say alike stands once: whoever opens blobs in place would open it twice.
-        let place = |entry: &Entry| (entry.id, entry.pack, entry.offset, entry.length);
+        let place = |entry: &Entry| (entry.id, entry.flags(), entry.offset(), entry.length);
         inner.leaving.sort_unstable_by_key(place);
         inner.leaving.dedup_by(|a, b| place(a) == place(b));
     }
@@ -237,12 +284,12 @@ impl Index {
         let inner = self.read();
         let mut packs: HashMap<Id, Vec<PackedBlob>> = HashMap::new();
         for entry in &inner.leaving {
-            let Some(pack) = inner.packs.get((entry.pack & PACK_NUMBER) as usize) else {
+            let Some(pack) = inner.packs.get(entry.pack() as usize) else {
                 continue;
             };
             let only_here = inner.find(entry.kind(), &entry.id).is_none();
             let blobs = packs.entry(*pack).or_default();
-            blobs.extend(only_here.then(|| entry.blob()));
+            blobs.extend(only_here.then(|| entry.blob(&inner.long)));
         }
         let mut packs: Vec<_> = packs.into_iter().collect();
         packs.sort_unstable_by_key(|(id, _)| *id);
@@ -259,7 +306,7 @@ impl Index {
             .iter()
             .filter_map(|id| inner.pack_numbers.get(id).copied())
             .collect();
-        let stays = |entry: &Entry| !gone.contains(&(entry.pack & PACK_NUMBER));
+        let stays = |entry: &Entry| !gone.contains(&entry.pack());
         inner.sorted.retain(stays);
         inner.recent.retain(|_, entry| stays(entry));
         inner.leaving.retain(stays);
@@ -276,7 +323,9 @@ impl Index {
     pub(crate) fn plain_bytes(&self) -> u64 {
         let inner = self.read();
         let entries = inner.sorted.iter().chain(inner.recent.values());
-        entries.map(|entry| u64::from(entry.plain_length)).sum()
+        entries
+            .map(|entry| u64::from(entry.lengths(&inner.long).1))
+            .sum()
     }
 
     /// Whether there are none.
@@ -292,8 +341,8 @@ impl Index {
         let mut packs: Vec<(Id, Vec<PackedBlob>)> =
             inner.packs.iter().map(|id| (*id, Vec::new())).collect();
         for entry in inner.sorted.iter().chain(inner.recent.values()) {
-            if let Some((_, blobs)) = packs.get_mut((entry.pack & PACK_NUMBER) as usize) {
-                blobs.push(entry.blob());
+            if let Some((_, blobs)) = packs.get_mut(entry.pack() as usize) {
+                blobs.push(entry.blob(&inner.long));
             }
         }
         packs.retain(|(_, blobs)| !blobs.is_empty());
@@ -342,7 +391,7 @@ impl Inner {
 
     /// Sorts by id. What two index files say alike stands once: a pack would look shorter than what is listed in it.
     fn sort(&mut self) {
-        let place = |entry: &Entry| (entry.pack, entry.offset, entry.length);
+        let place = |entry: &Entry| (entry.flags(), entry.offset(), entry.length);
         self.sorted
             .sort_unstable_by(|a, b| a.id.cmp(&b.id).then_with(|| place(a).cmp(&place(b))));
         self.sorted
@@ -681,5 +730,37 @@ mod tests {
             (blobs[1].kind, blobs[1].plain_length()),
             (BlobKind::Data, 511)
         );
+    }
+
+    #[test]
+    fn lengths_beyond_three_bytes_are_kept() {
+        let index = Index::default();
+        let lengths = [LONG - 1, LONG, LONG + 1, u32::MAX];
+        let blobs: Vec<_> = (0..)
+            .zip(lengths)
+            .map(|(n, length)| long_blob(n, length))
+            .collect();
+        index.add_unsorted(&[StoredPack::new(Id::of(b"p"), &blobs)]);
+        index.sort();
+        index.add_pack(Id::of(b"q"), &blobs[..1]);
+        for blob in &blobs {
+            let all = index.find_all(blob.kind, &blob.id);
+            assert!(
+                !all.is_empty() && all.iter().all(|at| at.blob == *blob),
+                "{all:?}"
+            );
+        }
+        let plain = lengths.map(|length| u64::from(length / 2 + 9));
+        let twice = plain[0];
+        assert_eq!(index.plain_bytes(), plain.iter().sum::<u64>() + twice);
+    }
+
+    fn long_blob(number: u32, length: u32) -> PackedBlob {
+        let plain = length / 2 + 9;
+        PackedBlob {
+            length,
+            uncompressed_length: Some(plain),
+            ..blob(number, BlobKind::Data)
+        }
     }
 }
