@@ -2,7 +2,8 @@
 //!
 //! `engine init VAULT`, `engine backup VAULT DIR [pages]`, `engine restore VAULT DIR`,
 //! `engine check VAULT`, `engine copy VAULT VAULT`, `engine forget VAULT` (all but the newest), `engine prune VAULT` (at once,
-//! to 5 % of waste). The password is `bench`; `THREADS` restore, and pages are cut every `CHUNK_KIB`.
+//! to 5 % of waste), `engine parity VAULT PERCENT`, `engine heal VAULT`. The password is `bench`; `THREADS` restore, and
+//! pages are cut every `CHUNK_KIB`.
 
 #![allow(clippy::print_stderr, reason = "an example talks to whoever runs it")]
 
@@ -15,9 +16,9 @@ use std::{
 };
 
 use rekindle_vault::{
-    BackupOptions, Chunking, CopyOptions, Grace, LocalFile, LocalTree, Node, NodeKind, Password,
-    Progress, PruneOptions, RestoreOptions, SnapshotDraft, Thoroughness, TreePath, Vault,
-    WhenMissing, store::LocalStore,
+    BackupOptions, Chunking, CopyOptions, Grace, HealOptions, LocalFile, LocalTree, Node, NodeKind,
+    ParityScheme, Password, Progress, PruneOptions, RestoreOptions, SnapshotDraft, Thoroughness,
+    TreePath, Vault, WhenMissing, store::LocalStore,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -60,6 +61,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             let report = vault.prune(&options, &Arc::default())?;
             let (packed, removed) = (report.repacked_bytes, report.removed_bytes);
             eprintln!("{packed} bytes packed anew, {removed} removed");
+        }
+        ["parity", _, percent] => {
+            let vault = Vault::open(store, &password)?;
+            let scheme = ParityScheme::of_percent(percent.parse()?);
+            let report = vault.update_parity(scheme, &Arc::default())?;
+            eprintln!("{report:?} {:?}", vault.parity_status()?);
+        }
+        ["heal", _] => {
+            let report = Vault::open(store, &password)?.heal(&[], &HealOptions::default())?;
+            eprintln!("{:?}", report.parity);
+            assert!(report.is_whole(), "{report:?}");
         }
         ["copy", _, to] => {
             let vault = Vault::open(store, &password)?;

@@ -39,6 +39,7 @@ mod lock_wait;
 mod note;
 mod opener;
 mod pack;
+mod parity;
 mod path;
 mod polynomial;
 mod progress;
@@ -83,6 +84,7 @@ pub use keyfile::{KeyInfo, Password};
 pub use keys::{Rotated, Rotation};
 pub use lock::{Lock, LockConflict, LockInfo, LockMode};
 pub use pack::PackedBlob;
+pub use parity::{BadParityScheme, ParityHealed, ParityReport, ParityScheme, ParityStatus};
 pub use path::{BadPath, TreePath};
 pub use progress::Progress;
 pub use prune::{

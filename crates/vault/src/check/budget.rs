@@ -118,6 +118,7 @@ impl Vault {
             }
         }
         self.check_snapshots(&survey.index, &bad, &mut report)?;
+        self.check_parity(Thoroughness::Structure, progress, &mut report)?;
         let mut coverage = Coverage::default();
         for candidate in &candidates {
             coverage.count(candidate.size_bytes, record.verified(&candidate.name));

@@ -126,6 +126,7 @@ impl Vault {
         }
         self.check_snapshots(&survey.index, &bad, &mut report)?;
         self.check_wal(thoroughness, progress, &mut report)?;
+        self.check_parity(thoroughness, progress, &mut report)?;
         Ok(report)
     }
 }

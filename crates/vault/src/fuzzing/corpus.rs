@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::IDENTITY;
 use crate::{
-    BackupOptions, Chunking, Node, NodeKind, Password, SnapshotDraft, TreePath, Vault, WalEffort,
-    age,
+    BackupOptions, Chunking, Node, NodeKind, ParityScheme, Password, SnapshotDraft, TreePath,
+    Vault, WalEffort, age,
     blob::{Compression, Compressor, DataClass},
     error::VaultError,
     goquote,
     id::Id,
+    parity,
     store::{FileKind, MemoryStore, ObjectKey, Store},
     wal::{WalPublic, wal_frame},
 };
@@ -37,6 +38,13 @@ pub fn corpus() -> Result<Vec<(&'static str, Vec<u8>)>, VaultError> {
             seeds.push((name, json.unwrap_or_default()));
             seeds.push((name, plain.to_vec()));
         }
+    }
+    vault.update_parity(ParityScheme::of_percent(10), &Arc::default())?;
+    for object in store.list("rekindle/parity/groups")? {
+        let object = store.read(&object.key)?;
+        let text = parity::fuzz_text(&object).unwrap_or_default();
+        seeds.push(("parity", text.to_vec()));
+        seeds.push(("parity", object));
     }
     let mut config = store.read(&ObjectKey::config())?;
     let config = vault.key.open_in_place(&mut config).unwrap_or_default();

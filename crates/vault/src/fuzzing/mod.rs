@@ -22,6 +22,7 @@ use crate::{
     lock::LockInfo,
     opener::Opener,
     pack::{self, PackedBlob},
+    parity,
     snapshot::StoredSnapshot,
     store::{FileKind, ObjectKey},
     tree::Tree,
@@ -49,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     ("goquote", go_quoted),
     ("wal_name", wal_name),
     ("wal_public", wal_public),
+    ("parity", parity_object),
 ];
 
 static KEY: LazyLock<Key> = LazyLock::new(|| Key::from_bytes([7; 64].into()));
@@ -219,6 +221,11 @@ pub fn wal_name(bytes: &[u8]) {
         assert_eq!(file.key().ok(), Some(key));
     }
     let _ = WalFile::named(1, text);
+}
+
+/// A parity object, or its text.
+pub fn parity_object(bytes: &[u8]) {
+    parity::fuzz(bytes);
 }
 
 /// The cached recipient of a WAL archive.

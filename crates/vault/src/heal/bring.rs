@@ -180,7 +180,7 @@ fn unlist(vault: &Vault, packs: &HashSet<Id>) -> Result<(), VaultError> {
 }
 
 /// Sets a damaged file aside; one that cannot be read at all stays, and is told.
-pub(super) fn put_aside(
+pub(crate) fn put_aside(
     vault: &Vault,
     aside: &SetAside,
     object: &ObjectKey,

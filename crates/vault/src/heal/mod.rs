@@ -11,21 +11,24 @@ mod points;
 mod sources;
 mod wal;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use jiff::Timestamp;
 
+pub(crate) use bring::put_aside;
 pub(crate) use sources::Source;
 
 use crate::{
-    BackupError, Compression,
+    BackupError, BlobKind, Compression,
     check::{BadPlaces, CheckReport, Hit},
     error::VaultError,
     id::Id,
     lock::LockMode,
+    parity::{self, Healer, ParityHealed},
     progress::Progress,
     salvage::index_of_what_is_there,
     set_aside::SetAside,
+    store::{FileKind, ObjectKey},
     vault::Vault,
     wal::WalFile,
 };
@@ -87,6 +90,8 @@ pub struct HealReport {
     pub set_aside: Vec<String>,
     /// Damaged files that could not be moved, and why.
     pub left: Vec<String>,
+    /// What parity brought back, and what became of it.
+    pub parity: ParityHealed,
     /// Sources that could not be used, or not always, and why.
     pub sources_failed: Vec<String>,
     /// Recovery points that can be read.
@@ -113,6 +118,9 @@ impl HealReport {
             && !self.index_was_wrong
             && self.set_aside.is_empty()
             && self.left.is_empty()
+            && self.parity.rebuilt.is_empty()
+            && self.parity.beyond.is_empty()
+            && self.parity.damaged.is_empty()
     }
 
     /// Whether nothing is lost.
@@ -151,10 +159,14 @@ impl Vault {
         let which = Which::all(options);
         let findings = Findings::look(&vault, index, &sources, &which, options)?;
         findings.tell(&mut report);
-        let healable = |(kind, id): &(_, Id)| sources.iter().any(|s| s.has(*kind, id));
+        let by_parity = plan_parity(&vault, &findings, options, &mut report)?;
+        let healable = |blob: &(_, Id)| {
+            by_parity.contains(blob) || sources.iter().any(|s| s.has(blob.0, &blob.1))
+        };
         report.blobs_healed = findings.missing.iter().filter(|b| healable(b)).count() as u64;
         points::plan(&vault, &sources, &mut report)?;
         wal::plan(&vault, &sources, options, &mut report)?;
+        report.forget_what_parity_has();
         let mut check = CheckReport::default();
         vault.check_snapshots(&findings.index, &findings.bad, &mut check)?;
         report.take(check);
@@ -170,6 +182,7 @@ impl Vault {
         let vault = self.without_cache();
         let mut report = HealReport::default();
         let sources = Source::open_all(sources, &mut report);
+        parity::files(&vault, &mut report)?;
         let suspects = {
             let _lock = vault.lock_for_reading()?;
             let (index, failed) = vault.load_index_files()?;
@@ -178,10 +191,15 @@ impl Vault {
                 return Err(error);
             }
             let which = Which::all(options);
-            Findings::look(&vault, index, &sources, &which, options)?.suspects
+            let found = Findings::look(&vault, index, &sources, &which, options)?;
+            let mut suspects = found.suspects;
+            suspects.extend(found.packs_gone);
+            suspects
         };
         let lock = vault.lock(LockMode::Exclusive)?;
         let aside = SetAside::at(Timestamp::now());
+        let damaged_wal = || wal::damaged(&vault, options);
+        parity::packs_and_wal(&vault, &lock, &aside, &suspects, damaged_wal, &mut report)?;
         let may_be_empty = !sources.is_empty();
         let index = vault.rebuild_index_under(&lock, may_be_empty, &options.progress)?;
         report.index_was_wrong = !index.plan.is_right();
@@ -207,6 +225,7 @@ impl Vault {
         )?;
         points::run(&vault, &sources, &aside, &mut report)?;
         wal::run(&vault, &sources, options, &aside, &mut report)?;
+        parity::parity(&vault, &lock, &aside, options, &mut report)?;
         let (index, _) = vault.load_index_files()?;
         let mut check = CheckReport::default();
         vault.check_snapshots(&index, &BadPlaces::default(), &mut check)?;
@@ -215,7 +234,40 @@ impl Vault {
     }
 }
 
+/// What of the missing is in packs that parity brings back.
+fn plan_parity(
+    vault: &Vault,
+    findings: &Findings,
+    options: &HealOptions,
+    report: &mut HealReport,
+) -> Result<HashSet<(BlobKind, Id)>, VaultError> {
+    let Some(healer) = Healer::open(vault)? else {
+        return Ok(HashSet::new());
+    };
+    let mut packs = findings.suspects.clone();
+    packs.extend(findings.packs_gone.iter().chain(&report.packs_gone));
+    let back = healer.plan_packs(&packs, &mut report.parity)?;
+    healer.plan_files(&wal::damaged(vault, options)?, &mut report.parity)?;
+    if back.is_empty() {
+        return Ok(HashSet::new());
+    }
+    // Those that are gone were taken out of the findings' index.
+    let blobs = vault.load_index_files()?.0.blobs_in(&back);
+    let blobs = blobs.into_values().flatten();
+    Ok(blobs.map(|blob| (blob.kind, blob.id)).collect())
+}
+
 impl HealReport {
+    /// In a plan: what parity brings back is not lost.
+    fn forget_what_parity_has(&mut self) {
+        let rebuilt = &self.parity.rebuilt;
+        let is_rebuilt = |key: &ObjectKey| rebuilt.iter().any(|name| name == key.as_str());
+        self.points_lost
+            .retain(|id| !is_rebuilt(&ObjectKey::of(FileKind::Snapshot, id)));
+        self.wal_lost
+            .retain(|file| file.key().is_ok_and(|key| !is_rebuilt(&key)));
+    }
+
     fn take(&mut self, check: CheckReport) {
         self.snapshots = check.snapshots;
         self.hits = check.hits;

@@ -86,6 +86,18 @@ impl WalFindings {
     }
 }
 
+/// Damaged files of the archive.
+pub(super) fn damaged(vault: &Vault, options: &HealOptions) -> Result<Vec<WalFile>, VaultError> {
+    let Some(archive) = vault.existing_wal_archive()? else {
+        return Ok(Vec::new());
+    };
+    let mut files = Vec::new();
+    for system in archive.systems()? {
+        files.extend(archive.list(system)?);
+    }
+    damaged_files(&archive, &files, options)
+}
+
 fn look(
     vault: &Vault,
     sources: &[Source],

@@ -108,6 +108,8 @@ impl Vault {
         announce(&decision.plan);
         let repacked = repack::run(self, ledger, &decision.fates, options, progress)?;
         shared.ensure_held()?;
+        self.release_from_parity(&shared, going(ledger, decision, options.grace), progress)?;
+        shared.ensure_held()?;
         drop(shared);
         let mut report = PruneReport::new(&decision.plan, repacked);
         if decision.is_idle() && !settle::has_many_files(ledger) {
@@ -161,4 +163,20 @@ impl Vault {
             decision,
         })
     }
+}
+
+/// Packs that the last part of a prune would remove.
+fn going(ledger: &Ledger, decision: &Decision, grace: Grace) -> HashSet<Id> {
+    let is_at_once = grace == Grace::None;
+    let goes = |fate: &Fate| match fate {
+        Fate::Remove => true,
+        Fate::Leave | Fate::Repack => is_at_once,
+        _ => false,
+    };
+    let packs = ledger.packs.iter().zip(&decision.fates);
+    let listed = packs
+        .filter(|(_, fate)| goes(fate))
+        .map(|(pack, _)| pack.id);
+    let unlisted = decision.unlisted.iter().filter(|_| is_at_once);
+    listed.chain(unlisted.map(|pack| pack.id)).collect()
 }

@@ -32,6 +32,8 @@ pub struct PruneReport {
     pub taken_back_packs: u64,
     /// Packs that were to leave and stay, because something in them is needed after all.
     pub stayed_packs: u64,
+    /// Packs that were to be removed and stay for now, because parity needs them to bring back others.
+    pub held_for_parity: u64,
     /// Index files that were written.
     pub index_files_written: u64,
     /// Pieces that are damaged where they lie, in words; their packs stay as they are.

@@ -84,6 +84,9 @@ impl Settling<'_> {
         if self.options.grace == Grace::None {
             going.extend(unlisted.iter().map(|pack| pack.id));
         }
+        let needed = self.vault.needed_by_parity(&going)?;
+        going.retain(|id| !needed.contains(id));
+        report.held_for_parity = needed.len() as u64;
         self.remove(FileKind::Pack, &going, &mut report.removed_packs)
     }
 

@@ -12,6 +12,7 @@ use crate::{
     index::Index,
     keyfile::{self, Password},
     lock::LockMode,
+    parity::mirrored_config,
     progress::Progress,
     reindex::pack_sizes,
     set_aside::SetAside,
@@ -130,7 +131,7 @@ pub(crate) fn index_of_what_is_there(
 pub enum ConfigRemade {
     /// It could be read: nothing was done.
     WasWhole,
-    /// The same bytes were in a copy of the files.
+    /// The same bytes were in a copy of the files, or beside the vault's parity.
     Same,
     /// A new one was written, cutting files as a copy of the vault does. The vault has another id now.
     LikeCopy,
@@ -168,6 +169,9 @@ impl Vault {
     }
 
     fn config_from(&self, sources: &[Self]) -> Result<(Vec<u8>, ConfigRemade), VaultError> {
+        if let Some(bytes) = mirrored_config(&*self.store, &self.key) {
+            return Ok((bytes, ConfigRemade::Same));
+        }
         for source in sources {
             match source.store.read(&ObjectKey::config()) {
                 Ok(bytes) if self.key.open_in_place(&mut bytes.clone()).is_ok() => {

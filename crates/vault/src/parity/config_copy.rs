@@ -1,0 +1,39 @@
+//! A second copy of the vault's configuration, at `rekindle/parity/config`: the same bytes.
+
+use super::found::FOLDER;
+use crate::{
+    crypto::Key,
+    error::VaultError,
+    id::Id,
+    store::{ObjectKey, Store},
+    vault::Vault,
+};
+
+impl Vault {
+    /// Keeps a second copy of the configuration that this vault was opened with.
+    pub(super) fn mirror_config(&self) -> Result<(), VaultError> {
+        let copy = ObjectKey::below(FOLDER, "config");
+        let is_same = match self.store.read(&copy).map_err(VaultError::from) {
+            Ok(bytes) => Id::of(&bytes) == self.config_hash,
+            Err(error) if error.is_damage_or_missing() => false,
+            Err(error) => return Err(error),
+        };
+        if is_same {
+            return Ok(());
+        }
+        let config = self.store.read(&ObjectKey::config())?;
+        // Damaged since it was opened: then the copy is the better one.
+        if Id::of(&config) == self.config_hash {
+            self.store.replace(&copy, &config)?;
+        }
+        Ok(())
+    }
+}
+
+/// The second copy of a configuration, if there is one that this key opens.
+pub(crate) fn mirrored_config(store: &dyn Store, key: &Key) -> Option<Vec<u8>> {
+    let bytes = store.read(&ObjectKey::below(FOLDER, "config")).ok()?;
+    key.open_in_place(&mut bytes.clone())
+        .is_ok()
+        .then_some(bytes)
+}
