@@ -42,6 +42,7 @@ pub(crate) const OPEN_KEYS: &[&str] = &[
     "on",
     "optional",
     "pack_size",
+    "parity",
     "password_env",
     "password_file",
     "path_style",

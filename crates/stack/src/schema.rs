@@ -131,6 +131,9 @@ macro_rules! inline_schema {
 /// A size in bytes in the file.
 pub(crate) struct Size;
 
+/// A share in percent in the file.
+pub(crate) struct Percent;
+
 /// A value that an answer is compared with.
 pub(crate) struct Scalar;
 
@@ -145,6 +148,7 @@ inline_schema! {
     crate::url::ServiceUrl = { "type": "string", "pattern": "^[a-z]+://" };
     crate::secret::SecretSource = { "type": "string", "minLength": 1, "x-rekindle-secret": true };
     Size = { "type": ["string", "integer"], "pattern": "^\\d+ ?(B|[KMG]iB)?$" };
+    Percent = { "type": "string", "pattern": "^\\d+ ?%$", "examples": ["10%"] };
     Scalar = { "type": ["string", "number", "boolean"] };
     LogicalDump = { "anyOf": [
         { "enum": ["all", false] },

@@ -116,6 +116,9 @@ fn vault(vault: &Vault) -> Yaml {
     if let Some(size) = vault.pack_size {
         map.add("pack_size", Yaml::plain(size));
     }
+    if let Some(percent) = vault.parity {
+        map.add("parity", Yaml::text(format_args!("{percent}%")));
+    }
     map.add(
         "copies",
         Yaml::List(vault.copies.iter().map(copy).collect()),

@@ -34,6 +34,10 @@ pub struct Vault {
     /// the engine.
     #[schemars(with = "Option<crate::schema::Size>")]
     pub pack_size: Option<u64>,
+    /// Parity beside its files, as a share of their size, as in `10%`; 5% to 50%. Brings back what one bad disk
+    /// damages. Default: none.
+    #[schemars(with = "Option<crate::schema::Percent>")]
+    pub parity: Option<u8>,
     /// Other vaults that hold the same.
     #[schemars(extend("default" = []))]
     pub copies: Vec<VaultCopy>,
@@ -83,6 +87,8 @@ impl Vault {
             credentials: copy.credentials.clone(),
             storage_class: copy.storage_class.clone(),
             store: copy.store.clone(),
+            // Its disk is its own matter, and a prune of the copy keeps up what it has.
+            parity: None,
             copies: Vec::new(),
             ..self.clone()
         }

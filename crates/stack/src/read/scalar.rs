@@ -109,6 +109,19 @@ pub(crate) fn size(node: &Node, ctx: &mut Context<'_>) -> Option<u64> {
     size
 }
 
+/// A share in whole percent, as in `10%`.
+pub(crate) fn percent(node: &Node, ctx: &mut Context<'_>) -> Option<u8> {
+    let text = text(node, ctx)?;
+    let percent = text
+        .strip_suffix('%')
+        .and_then(|number| number.trim_end().parse().ok());
+    if percent.is_none() {
+        let help = Some("for example `10%`".to_owned());
+        ctx.error(node.place, format!("`{}` is no share", quoted(&text)), help);
+    }
+    percent
+}
+
 pub(crate) fn period(node: &Node, ctx: &mut Context<'_>) -> Option<Period> {
     let text = text(node, ctx)?;
     let help = "for example `30m`, `1h30m`, `7d`; units are w, d, h, m, s";

@@ -5,6 +5,7 @@ use crate::model::{StoreOptions, Vault, VaultCopy};
 use crate::node::{Node, Value};
 use crate::secret::SecretSource;
 
+const PARITY_SHARES: std::ops::RangeInclusive<u8> = 5..=50;
 const PACK_SIZES: std::ops::RangeInclusive<u64> = 4 << 20..=128 << 20;
 
 pub(super) fn vault(node: &Node, ctx: &mut Context<'_>) -> Option<Vault> {
@@ -19,6 +20,7 @@ pub(super) fn vault(node: &Node, ctx: &mut Context<'_>) -> Option<Vault> {
         .optional("compression", ctx, scalar::choice)
         .unwrap_or_default();
     let pack_size = f.optional("pack_size", ctx, pack_size);
+    let parity = f.optional("parity", ctx, parity);
     let copies = copies(&mut f, ctx);
     let escrow = f.list("escrow", ctx, recipient).unwrap_or_default();
     f.finish(ctx);
@@ -30,6 +32,7 @@ pub(super) fn vault(node: &Node, ctx: &mut Context<'_>) -> Option<Vault> {
         store,
         compression,
         pack_size,
+        parity,
         copies,
         escrow,
     })
@@ -74,6 +77,16 @@ fn pack_size(node: &Node, ctx: &mut Context<'_>) -> Option<u64> {
         return None;
     }
     Some(size)
+}
+
+fn parity(node: &Node, ctx: &mut Context<'_>) -> Option<u8> {
+    let percent = scalar::percent(node, ctx)?;
+    if !PARITY_SHARES.contains(&percent) {
+        let help = "who wants more wants a copy on another disk: `vault.copies`";
+        ctx.error(node.place, "parity is 5% to 50%", Some(help.to_owned()));
+        return None;
+    }
+    Some(percent)
 }
 
 fn copies(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Vec<VaultCopy> {
