@@ -127,7 +127,8 @@ pub fn vault_hint(error: &VaultError) -> Option<String> {
             ..
         } => "`rekindle vault rebuild-index` makes it anew from the packs; nothing is lost by it",
         VaultError::Damaged { .. } | VaultError::MissingBlob { .. } => {
-            "`rekindle vault check --read-data` tells which recovery points are hit"
+            "`rekindle vault check --read-data` tells which recovery points are hit, and `rekindle vault heal` brings back \
+             what parity or a copy has"
         }
         VaultError::WalArchive(error) => return error.hint().map(str::to_owned),
         VaultError::Store(error) if rekindle_stores::hint_of(error).is_some() => {

@@ -75,6 +75,39 @@ fn a_damaged_vault_is_healed_from_its_copy() {
 }
 
 #[test]
+fn a_vault_with_parity_is_healed_without_any_copy() {
+    let Some(home) = with_mirror() else { return };
+    let config = fs::read_to_string(home.join("rekindle.yaml")).unwrap();
+    let copies = config.lines().find(|line| line.contains("copies:"));
+    home.write(
+        "rekindle.yaml",
+        &config.replace(copies.unwrap(), "  parity: 10%"),
+    );
+    let none = home.run(&["vault", "parity"]);
+    assert!(none.stdout.starts_with("no parity: "), "{}", none.stdout);
+    let plan = home.json(&["vault", "parity", "make", "--dry-run"]);
+    assert_eq!(plan["parity"]["groups_made"], 1, "{plan}");
+    home.ok(&["vault", "parity", "make"]);
+    home.run(&["vault", "parity", "make"])
+        .says(0, "all is protected\n", "");
+    for pack in files(&home, "vault/data") {
+        faults::flip_bit(&pack, 20).unwrap();
+    }
+    assert_eq!(home.run(&["vault", "check", "--read-data"]).code, 4);
+    let healed = home.json(&["vault", "heal"]);
+    assert_eq!(healed["ok"], true, "{healed}");
+    assert_eq!(healed["parity"]["rebuilt"].as_array().unwrap().len(), 2);
+    assert_eq!(home.run(&["vault", "check", "--read-data"]).code, 0);
+    home.ok(&["restore", "--to", "out"]);
+    assert_eq!(fs::read(home.join("out/data/a")).unwrap(), b"first");
+    let status = home.json(&["vault", "parity"]);
+    assert_eq!(status["unprotected_files"], 0, "{status}");
+    assert_eq!(home.run(&["vault", "parity", "remove"]).code, 7);
+    home.ok(&["vault", "parity", "remove", "--yes"]);
+    assert!(files(&home, "vault/rekindle/parity").is_empty());
+}
+
+#[test]
 fn a_copy_that_is_away_is_told_and_what_stays_lost_has_its_own_exit_code() {
     let Some(home) = with_mirror() else { return };
     fs::rename(home.join("mirror"), home.join("away")).unwrap();

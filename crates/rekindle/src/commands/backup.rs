@@ -5,12 +5,12 @@ use std::{io::Write, sync::Arc};
 use clap::Args;
 use rekindle_recovery::{BackupOutcome, BackupRequest, PlannedDataset, copies::CopyOutcome};
 use rekindle_stack::Stack;
-use rekindle_vault::{Progress, Vault};
+use rekindle_vault::{ParityReport, Progress, Vault};
 use serde_json::json;
 
 use crate::{
     app::App,
-    commands::copy,
+    commands::{copy, vault::parity},
     errors::{CliError, Exit, chain},
     output::{Table, bytes, duration, throughput, write_json},
     progress::Watcher,
@@ -24,7 +24,8 @@ Examples:
   rekindle backup --dry-run              what would be read, without reading it
 
 A recovery point is listed only once all of it is durable. Then the vault's
-copies get what they lack. Exit code 5 if something was skipped, or a copy could not be filled.";
+parity is brought up to date, if there is any, and its copies get what they lack. Exit code 5 if something was skipped, or
+parity or a copy could not be.";
 
 const INTERRUPTED: &str = "\
 interrupted: no recovery point was left unfinished; the next backup uses again what is stored";
@@ -73,15 +74,16 @@ pub fn run(app: &App, args: &BackupArgs, out: &mut dyn Write) -> Result<Exit, Cl
     if !app.is_json() {
         write_outcome(app, &outcome, out)?;
     }
+    let protected = parity::after_backup(app, &vault, &stack.vault);
     let filled = fill_copies(app, args, &vault, &stack);
     let copies = filled.as_deref().unwrap_or_default();
     if app.is_json() {
-        write_outcome_json(&outcome, copies, out)?;
+        write_outcome_json(&outcome, protected.as_ref().ok(), copies, out)?;
     } else {
         copy::write_outcomes(app, copies, out)?;
     }
     let all_filled = filled.is_some() && copies.iter().all(CopyOutcome::is_complete);
-    let is_whole = outcome.skipped.is_empty() && all_filled;
+    let is_whole = outcome.skipped.is_empty() && all_filled && protected.is_ok();
     Ok(if is_whole { Exit::Done } else { Exit::Partly })
 }
 
@@ -131,6 +133,7 @@ fn write_plan(
 
 fn write_outcome_json(
     outcome: &BackupOutcome,
+    parity: Option<&Option<ParityReport>>,
     copies: &[CopyOutcome],
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
@@ -141,6 +144,7 @@ fn write_outcome_json(
             "took_seconds": outcome.took.as_secs_f64(),
             "warnings": outcome.warnings,
             "skipped": outcome.skipped,
+            "parity": parity,
             "copies": copy::outcomes_json(copies),
         }),
     )

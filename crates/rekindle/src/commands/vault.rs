@@ -3,6 +3,7 @@
 mod check;
 mod heal;
 mod keys;
+pub mod parity;
 mod prune;
 mod rebuild_index;
 mod salvage;
@@ -29,8 +30,8 @@ Damage is told by what it hits. Exit code 4 if something cannot be restored, 0 i
 
 const HEAL_EXAMPLES: &str = "\
 Examples:
-  rekindle vault heal --dry-run          what is damaged, and what of it a copy has
-  rekindle vault heal                    stores it anew, from all copies of rekindle.yaml
+  rekindle vault heal --dry-run          what is damaged, and what of it parity or a copy has
+  rekindle vault heal                    brings it back, from parity and all copies of rekindle.yaml
   rekindle vault heal --from offsite     from this one only
 
 Damaged files are set aside in the vault, never deleted. Exit code 4 if something stays lost.";
@@ -61,7 +62,10 @@ pub enum VaultCommand {
     /// Remove what no recovery point needs
     #[command(after_help = prune::EXAMPLES)]
     Prune(prune::PruneArgs),
-    /// Store anew what is damaged or missing, from copies of the vault
+    /// Show, make or remove the parity that brings back damaged files
+    #[command(after_help = parity::EXAMPLES)]
+    Parity(parity::ParityArgs),
+    /// Store anew what is damaged or missing, from parity and from copies of the vault
     #[command(after_help = HEAL_EXAMPLES)]
     Heal(heal::HealArgs),
     /// Make the index anew from the packs
@@ -87,6 +91,7 @@ pub fn run(app: &App, command: &VaultCommand, out: &mut dyn Write) -> Result<Exi
         VaultCommand::Init => init(app, out),
         VaultCommand::Check(args) => check::run(app, args, out),
         VaultCommand::Prune(args) => prune::run(app, args, out),
+        VaultCommand::Parity(args) => parity::run(app, args, out),
         VaultCommand::Heal(args) => heal::run(app, args, out),
         VaultCommand::RebuildIndex(args) => rebuild_index::run(app, args, out),
         VaultCommand::Salvage(args) => salvage::run(app, args, out),

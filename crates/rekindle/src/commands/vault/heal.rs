@@ -105,6 +105,7 @@ fn open(
 /// In a plan, what is hit now may be what would be healed.
 fn would_be_whole(report: &HealReport) -> bool {
     report.blobs_healed == report.blobs_missing
+        && report.parity.beyond.is_empty()
         && report.points_lost.is_empty()
         && report.keys_lost.is_empty()
         && report.wal_lost.is_empty()
@@ -139,6 +140,12 @@ fn json_of(report: &HealReport, remade: ConfigRemade, dry_run: bool) -> serde_js
         "wal_healed": names(&report.wal_healed),
         "wal_lost": names(&report.wal_lost),
         "index_was_wrong": report.index_was_wrong,
+        "parity": {
+            "rebuilt": report.parity.rebuilt,
+            "beyond": report.parity.beyond,
+            "damaged": report.parity.damaged,
+            "made": report.parity.update,
+        },
         "set_aside": report.set_aside,
         "left": report.left,
         "sources_failed": report.sources_failed,
@@ -175,6 +182,7 @@ fn write_report(
             is.short()
         )?;
     }
+    write_parity(report, verb, out)?;
     for file in &report.wal_healed {
         writeln!(out, "{verb}: WAL file {file}")?;
     }
@@ -195,6 +203,25 @@ fn write_report(
         app.next([app.command("vault check --read-data")]);
     } else {
         app.next([app.command("backup"), app.command("vault salvage --to DIR")]);
+    }
+    Ok(())
+}
+
+fn write_parity(report: &HealReport, verb: &str, out: &mut dyn Write) -> Result<(), CliError> {
+    let parity = &report.parity;
+    if !parity.rebuilt.is_empty() {
+        let files = count(parity.rebuilt.len() as u64, "file");
+        writeln!(out, "{verb}: {files} from parity, byte for byte")?;
+    }
+    for beyond in &parity.beyond {
+        writeln!(out, "beyond parity: {beyond}")?;
+    }
+    for damaged in &parity.damaged {
+        writeln!(out, "found: {damaged}")?;
+    }
+    if parity.update.groups_made > 0 {
+        let groups = count(parity.update.groups_made, "parity group");
+        writeln!(out, "made anew: {groups}")?;
     }
     Ok(())
 }

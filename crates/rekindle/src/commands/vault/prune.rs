@@ -229,6 +229,12 @@ fn write_report(
             "{packs} stayed: something in them is needed after all"
         ));
     }
+    if report.held_for_parity > 0 {
+        let packs = count(report.held_for_parity, "pack");
+        app.note(format_args!(
+            "{packs} stayed for now: parity needs them to bring back others; `vault heal` mends that"
+        ));
+    }
     if let Some(reason) = &report.repack_stopped {
         app.warn(format_args!(
             "packing anew ended early, for want of room: {reason}"
