@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use rekindle_vault::store::{Listed, ObjectKey, Operation, Store, StoreError};
+use rekindle_vault::store::{Distance, Listed, ObjectKey, Operation, Store, StoreError};
 
 /// One operation that a store was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,5 +127,9 @@ impl<S: Store> Store for Recording<S> {
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         let outcome = self.inner.list(folder);
         self.note(Operation::List, folder, outcome)
+    }
+
+    fn distance(&self) -> Distance {
+        self.inner.distance()
     }
 }

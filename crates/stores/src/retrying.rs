@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rekindle_vault::store::{Listed, ObjectKey, Store, StoreError, StoreErrorKind};
+use rekindle_vault::store::{Distance, Listed, ObjectKey, Store, StoreError, StoreErrorKind};
 
 use crate::error::refusal_in;
 
@@ -186,6 +186,10 @@ impl<S: Store> Store for Retrying<S> {
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         self.keep_trying(|_| self.inner.list(folder))
+    }
+
+    fn distance(&self) -> Distance {
+        self.inner.distance()
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::{
@@ -23,11 +26,16 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Cache {
     folder: PathBuf,
+    /// Whoever wants a pack that somebody fetches already waits for it. By the first byte of its name.
+    fetching: [Mutex<()>; 64],
 }
 
 impl Cache {
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self {
+            folder,
+            fetching: [const { Mutex::new(()) }; 64],
+        }
     }
 
     /// A whole file, from here or else from the store.
@@ -46,8 +54,17 @@ impl Cache {
     /// The bytes are as good as this machine's disk; whoever finds them wrong reads the store.
     pub fn read_pack(&self, store: &dyn Store, pack: &Id, offset: u64, buffer: &mut [u8]) -> bool {
         let path = self.path(FileKind::Pack, pack);
-        if let Ok(file) = File::open(&path) {
-            return file.read_exact_at(buffer, offset).is_ok();
+        let kept = |buffer: &mut [u8]| {
+            let file = File::open(&path).ok()?;
+            Some(file.read_exact_at(buffer, offset).is_ok())
+        };
+        if let Some(read) = kept(buffer) {
+            return read;
+        }
+        let fetching = &self.fetching[usize::from(pack.as_bytes()[0]) % self.fetching.len()];
+        let _fetching = fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(read) = kept(buffer) {
+            return read;
         }
         let Ok(whole) = store.read(&ObjectKey::of(FileKind::Pack, pack)) else {
             return false;

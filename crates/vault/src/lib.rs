@@ -50,6 +50,7 @@ mod salvage;
 #[cfg(test)]
 mod scale_tests;
 mod set_aside;
+mod siblings;
 mod snapshot;
 mod stats;
 pub mod store;

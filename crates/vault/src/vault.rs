@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     blob::BlobKind,
+    budget::Budget,
     cache::Cache,
     crypto::Key,
     error::VaultError,
@@ -22,14 +23,15 @@ use crate::{
     opener::Opener,
     pack::PackedBlob,
     snapshot::{Snapshot, StoredSnapshot},
-    store::{FileKind, ObjectKey, Store},
+    store::{Distance, FileKind, ObjectKey, Store},
     together,
     tree::{Node, NodeKind, Tree},
     unpacked,
 };
 
-/// Index files that are in memory at the same time while the index is read.
-const INDEX_FILES_AT_ONCE: usize = 4;
+/// Index files that are opened at the same time while the index is read: as text they take several
+/// times the table's room.
+const INDEX_FILES_OPENED: usize = 4;
 
 /// The version of restic's format that this engine reads and writes.
 const FORMAT_VERSION: u32 = 2;
@@ -229,20 +231,39 @@ impl Vault {
 
     /// A snapshot or index file.
     fn load<T: DeserializeOwned>(&self, kind: FileKind, id: &Id) -> Result<T, VaultError> {
-        let sealed = match &self.cache {
-            Some(cache) => cache.read(&*self.store, kind, id)?,
-            None => self.store.read(&ObjectKey::of(kind, id))?,
-        };
-        unpacked::parsed(&self.key, kind, id, sealed)
+        unpacked::parsed(&self.key, kind, id, self.fetch(kind, id)?)
     }
 
-    /// Files of a kind, in order of `ids`; several are fetched and opened at a time.
-    fn load_all<T: DeserializeOwned + Send>(
+    /// The same as it lies in the vault.
+    fn fetch(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>, VaultError> {
+        Ok(match &self.cache {
+            Some(cache) => cache.read(&*self.store, kind, id)?,
+            None => self.store.read(&ObjectKey::of(kind, id))?,
+        })
+    }
+
+    /// Index files, in order of `ids`. All of them are fetched at a time, and a few opened.
+    fn load_index_group(&self, ids: &[Id]) -> Vec<Result<StoredIndex, VaultError>> {
+        let room = Budget::new(INDEX_FILES_OPENED);
+        together::each_of(ids.len(), ids, |id| {
+            let sealed = self.fetch(FileKind::Index, id)?;
+            let _room = room.hold(1, || false);
+            unpacked::parsed(&self.key, FileKind::Index, id, sealed)
+        })
+    }
+
+    pub(crate) fn distance(&self) -> Distance {
+        self.store.distance()
+    }
+
+    /// Calls `work`, which asks the store for something small, on each item; as many at a time as
+    /// suits the store. What came of each is returned in their order.
+    pub(crate) fn each<T: Sync, R: Send>(
         &self,
-        kind: FileKind,
-        ids: &[Id],
-    ) -> Vec<Result<T, VaultError>> {
-        together::each(ids, |id| self.load(kind, id))
+        items: &[T],
+        work: impl Fn(&T) -> R + Sync,
+    ) -> Vec<R> {
+        together::each_of(self.distance().small_requests(), items, work)
     }
 
     /// Drops what was kept here of files that the vault has no more.
@@ -323,9 +344,8 @@ impl Vault {
         let mut failed = Vec::new();
         let ids = self.list_ids(FileKind::Index)?;
         self.tidy_cache(FileKind::Index, ids.iter().copied());
-        // A few at a time: as text and as structures they take several times the table's room.
-        for some in ids.chunks(INDEX_FILES_AT_ONCE) {
-            for stored in self.load_all::<StoredIndex>(FileKind::Index, some) {
+        for some in ids.chunks(self.distance().index_files()) {
+            for stored in self.load_index_group(some) {
                 match stored {
                     Ok(stored) => {
                         index.add_unsorted(&stored.packs);
@@ -410,7 +430,8 @@ impl Vault {
         let mut failed = Vec::new();
         let ids = self.list_ids(FileKind::Snapshot)?;
         self.tidy_cache(FileKind::Snapshot, ids.iter().copied());
-        let loaded = self.load_all::<StoredSnapshot>(FileKind::Snapshot, &ids);
+        let load = |id: &Id| self.load::<StoredSnapshot>(FileKind::Snapshot, id);
+        let loaded = self.each(&ids, load);
         for (id, stored) in ids.into_iter().zip(loaded) {
             match stored {
                 Ok(stored) => snapshots.push(Snapshot { id, stored }),
@@ -484,6 +505,11 @@ impl Vault {
         }
         let opened = Opener::default().into_opened(&self.key, pack, blob, sealed);
         opened.inspect_err(|_| cache.drop_pack(pack)).ok()
+    }
+
+    /// Trees, in order of `ids`; as many are read at a time as suits the store.
+    pub(crate) fn read_trees(&self, index: &Index, ids: &[Id]) -> Vec<Result<Tree, VaultError>> {
+        self.each(ids, |id| self.read_tree(index, id))
     }
 
     /// Reads a tree.

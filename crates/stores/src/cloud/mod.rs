@@ -15,7 +15,7 @@ use futures_util::TryStreamExt;
 use object_store::{
     Attribute, Attributes, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, path::Path,
 };
-use rekindle_vault::store::{Listed, ObjectKey, Operation, Store, StoreError};
+use rekindle_vault::store::{Distance, Listed, ObjectKey, Operation, Store, StoreError};
 
 use creation::Creation;
 use failure::Failure;
@@ -200,5 +200,9 @@ impl Store for CloudStore {
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         self.run(Operation::List, folder, self.collect(folder))
+    }
+
+    fn distance(&self) -> Distance {
+        Distance::Far
     }
 }

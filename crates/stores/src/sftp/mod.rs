@@ -17,7 +17,7 @@ use std::{
 };
 
 use rekindle_stack::VaultLocation;
-use rekindle_vault::store::{Listed, ObjectKey, Operation, Store, StoreError};
+use rekindle_vault::store::{Distance, Listed, ObjectKey, Operation, Store, StoreError};
 use session::Session;
 
 use crate::{OpenStoreError, StoreSettings};
@@ -360,6 +360,10 @@ impl Store for SftpStore {
         self.run(Operation::List, folder, |session| {
             self.list_on(session, folder)
         })
+    }
+
+    fn distance(&self) -> Distance {
+        Distance::Far
     }
 }
 

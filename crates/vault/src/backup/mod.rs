@@ -1,7 +1,7 @@
 //! Writes a snapshot: many threads read, hash, compress, seal and store; one commit at the end.
 //!
 //! Workers take a piece of data all the way from the page cache to a sealed blob, so that it stays
-//! in a core's cache. Two more threads bring full packs to the store. The snapshot is written
+//! in a core's cache. Two more threads, more for a store far away, bring full packs to it. The snapshot is written
 //! last, and only if nothing failed, every pack is acknowledged and listed, and our lock still
 //! holds.
 

@@ -27,8 +27,6 @@ use crate::{
     vault::Vault,
 };
 
-/// As many packs may be on their way to the store at once; the local disk is busy with two.
-const UPLOADS: usize = 2;
 /// Room behind a full pack for its last blob and its header, so that it rarely grows.
 const SLACK_BYTES: usize = 1 << 20;
 /// Packs being filled at the same time, so that workers rarely wait for each other.
@@ -53,6 +51,8 @@ pub(crate) struct Packer {
     data: Vec<Mutex<PackBuilder>>,
     tree: Mutex<PackBuilder>,
     pack_bytes: usize,
+    /// Threads that bring packs to the store.
+    uploads: usize,
 }
 
 /// What goes to the uploading threads.
@@ -102,6 +102,7 @@ impl Packer {
             blobs: 0,
             since: Instant::now(),
         };
+        let uploads = vault.distance().uploads(pack_bytes);
         let inner = Arc::new(Inner {
             vault,
             index,
@@ -113,7 +114,7 @@ impl Packer {
             added: Added::default(),
         });
         let (queue, packs) = bounded(1);
-        let threads_of_uploads = (0..UPLOADS)
+        let threads_of_uploads = (0..uploads)
             .map(|_| {
                 let (inner, packs) = (Arc::clone(&inner), packs.clone());
                 thread::spawn(move || inner.upload_all(&packs))
@@ -128,6 +129,7 @@ impl Packer {
                 .collect(),
             tree: Mutex::new(PackBuilder::with_capacity(0)),
             pack_bytes,
+            uploads,
         };
         (
             packer,
@@ -217,7 +219,7 @@ impl Packer {
 
     /// Sends the uploading threads home, after what was sent before.
     pub fn close(&self) {
-        for _ in 0..UPLOADS {
+        for _ in 0..self.uploads {
             if self.queue.send(Parcel::End).is_err() {
                 return;
             }

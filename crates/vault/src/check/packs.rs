@@ -154,7 +154,13 @@ impl Vault {
     ) -> Result<Vec<PackOutcome>, VaultError> {
         let next = AtomicUsize::new(0);
         let outcomes = Mutex::new(Vec::new());
-        let threads = thread::available_parallelism().map_or(2, Into::into);
+        let cores = thread::available_parallelism().map_or(2, Into::into);
+        let largest = packs
+            .iter()
+            .map(|(_, blobs)| pack::least_bytes(blobs))
+            .max();
+        let largest = usize::try_from(largest.unwrap_or_default()).unwrap_or(usize::MAX);
+        let threads = self.distance().pack_readers(cores, largest);
         let panicked = thread::scope(|scope| {
             let work = || {
                 let mut opener = Opener::default();

@@ -12,6 +12,7 @@ use crate::{
     id::Id,
     index::Index,
     path::TreePath,
+    siblings::Siblings,
     tree::{NodeKind, Tree},
     vault::Vault,
 };
@@ -28,8 +29,9 @@ impl Vault {
         report.losses(failed)?;
         report.snapshots = snapshots.len();
         let mut walk = Walk::new(self, index, bad);
+        let mut roots = Siblings::of(snapshots.iter().map(|snapshot| snapshot.stored.tree));
         for snapshot in &snapshots {
-            let hits = walk.hits_below(&snapshot.stored.tree)?;
+            let hits = walk.hits_below(&mut roots, &snapshot.stored.tree)?;
             if hits.is_empty() {
                 report.whole_snapshots.push(snapshot.id);
             }
@@ -64,13 +66,18 @@ impl<'a> Walk<'a> {
     }
 
     /// The hit paths below a tree, relative to it; its own path for a tree that cannot be read.
-    pub fn hits_below(&mut self, id: &Id) -> Result<Arc<BTreeSet<TreePath>>, VaultError> {
+    /// It is read with others of `listings`.
+    pub fn hits_below(
+        &mut self,
+        listings: &mut Siblings,
+        id: &Id,
+    ) -> Result<Arc<BTreeSet<TreePath>>, VaultError> {
         if let Some(known) = self.trees.get(id) {
             return Ok(Arc::clone(known));
         }
         let mut hits = BTreeSet::new();
         if self.bad.is_fine(self.index, BlobKind::Tree, id) {
-            match self.vault.read_tree(self.index, id) {
+            match listings.take(self.vault, self.index, id) {
                 Ok(tree) => self.hits_in(&tree, &mut hits)?,
                 Err(error) if error.is_damage_or_missing() => {
                     hits.insert(TreePath::root());
@@ -90,6 +97,10 @@ impl<'a> Walk<'a> {
     }
 
     fn hits_in(&mut self, tree: &Tree, hits: &mut BTreeSet<TreePath>) -> Result<(), VaultError> {
+        let (trees, index, bad) = (&self.trees, self.index, self.bad);
+        let mut below = Siblings::below(tree, |id| {
+            !trees.contains_key(id) && bad.is_fine(index, BlobKind::Tree, id)
+        });
         for node in &tree.nodes {
             let Ok(path) = TreePath::new(&node.name) else {
                 // A name that leads elsewhere can be restored nowhere.
@@ -98,7 +109,7 @@ impl<'a> Walk<'a> {
             };
             match (node.kind, &node.subtree) {
                 (NodeKind::Dir, Some(subtree)) => {
-                    for below in self.hits_below(subtree)?.iter() {
+                    for below in self.hits_below(&mut below, subtree)?.iter() {
                         hits.insert(path.append(below));
                     }
                 }

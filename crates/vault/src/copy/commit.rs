@@ -46,7 +46,7 @@ impl Group {
             Arc::clone(&failure),
             Arc::clone(run.progress),
             run.options.pack_bytes,
-            transfer::threads(run.options),
+            transfer::threads(run.options, run.source),
         );
         Self {
             pending: Vec::new(),

@@ -33,7 +33,8 @@ use crate::{
 /// How a copy works.
 #[derive(Clone, Debug)]
 pub struct CopyOptions {
-    /// Threads that read, verify and seal; two per core if `None`. Each holds up to 8 MiB of a pack.
+    /// Threads that read, verify and seal; if `None` two per core, or eight where the vault that is
+    /// read is far. Each holds up to 8 MiB of a pack.
     pub threads: Option<usize>,
     /// A pack is stored when it has so many bytes.
     pub pack_bytes: usize,
@@ -111,7 +112,8 @@ impl Vault {
     /// hit is named in the report, and the others are copied. Of the other vault, only its
     /// configuration, keys, index, snapshots and locks are read, and nothing but our lock is deleted.
     ///
-    /// Memory: both indexes, 40 bytes for each directory, and about 100 MiB.
+    /// Memory: both indexes, 40 bytes for each directory, and about 100 MiB; about 300 MiB where a vault
+    /// is far.
     ///
     /// # Errors
     /// [`CopyToError`], which says on which side; snapshots that were written until then stay.

@@ -26,10 +26,11 @@ use crate::{
 /// While one thread waits for the disk, another one computes.
 const THREADS_PER_CORE: usize = 2;
 
-/// How many threads copy.
-pub(super) fn threads(options: &CopyOptions) -> usize {
+/// How many threads copy out of `source`.
+pub(super) fn threads(options: &CopyOptions, source: &Vault) -> usize {
     let cores = thread::available_parallelism().map_or(2, usize::from);
-    options.threads.unwrap_or(cores * THREADS_PER_CORE).max(1)
+    let usual = || source.distance().stretch_readers(cores * THREADS_PER_CORE);
+    options.threads.unwrap_or_else(usual).max(1)
 }
 
 /// Where blobs come from and go to.
@@ -78,7 +79,7 @@ pub(super) fn run(
         progress,
     };
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads(options).min(transfer.packs.len()))
+        let workers: Vec<_> = (0..threads(options, sides.source).min(transfer.packs.len()))
             .map(|shard| {
                 scope.spawn({
                     let transfer = &transfer;

@@ -3,9 +3,7 @@
 use std::collections::HashSet;
 
 use super::{BadBlobs, CopyToError, piece::Piece};
-use crate::{
-    blob::BlobKind, error::VaultError, id::Id, index::Index, together, tree::Tree, vault::Vault,
-};
+use crate::{blob::BlobKind, error::VaultError, id::Id, index::Index, tree::Tree, vault::Vault};
 
 /// So many directories are read at once: over a network each costs a round trip.
 const TREES_AT_ONCE: usize = 32;
@@ -61,8 +59,8 @@ impl<'a> Walk<'a> {
         self.visit(root, &mut waiting);
         while !waiting.is_empty() {
             let some = waiting.split_off(waiting.len().saturating_sub(TREES_AT_ONCE));
-            let read = |id: &Id| self.source.read_tree(self.index, id);
-            for (id, tree) in some.iter().zip(together::each(&some, read)) {
+            let trees = self.source.read_trees(self.index, &some);
+            for (id, tree) in some.iter().zip(trees) {
                 match tree {
                     Ok(tree) => {
                         self.want(BlobKind::Tree, *id, bad, take)?;

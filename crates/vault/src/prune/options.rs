@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::store::Distance;
+
 /// A clock that says less was never set. Nothing was ever pruned before.
 const EARLIEST: i64 = 1_767_225_600; // 2026-01-01
 /// A mark that is farther from now than this is not believed: one of the two clocks was wrong.
@@ -26,7 +28,7 @@ pub struct PruneOptions {
     pub wait: Duration,
     /// What time it is; the clock's if `None`.
     pub now: Option<Timestamp>,
-    /// Threads that pack anew; as many as there are cores if `None`.
+    /// Threads that pack anew; if `None` as many as there are cores, or more where the store is far.
     pub threads: Option<usize>,
 }
 
@@ -50,9 +52,10 @@ impl PruneOptions {
         self.now.unwrap_or_else(Timestamp::now)
     }
 
-    pub(super) fn threads(&self) -> usize {
+    pub(super) fn threads(&self, distance: Distance) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        self.threads.unwrap_or(cores).max(1)
+        let usual = || distance.stretch_readers(cores);
+        self.threads.unwrap_or_else(usual).max(1)
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) fn run(
         done: Mutex::default(),
     };
     let panicked = thread::scope(|scope| {
-        let threads: Vec<_> = (0..options.threads())
+        let threads: Vec<_> = (0..options.threads(vault.distance()))
             .map(|_| scope.spawn(|| work.run()))
             .collect();
         // All of them, not only up to the first that panicked.

@@ -27,7 +27,7 @@ use crate::{
     lock::Lock,
     pack::PackedBlob,
     store::{FileKind, ObjectKey, StoreErrorKind},
-    together, unpacked,
+    unpacked,
     vault::Vault,
 };
 
@@ -191,8 +191,8 @@ impl Settling<'_> {
     fn remove(&self, kind: FileKind, ids: &[Id], removed: &mut u64) -> Result<(), PruneError> {
         for some in ids.chunks(REMOVED_AT_ONCE) {
             self.lock.ensure_held()?;
-            let outcomes =
-                together::each(some, |id| self.vault.store.delete(&ObjectKey::of(kind, id)));
+            let remove = |id: &Id| self.vault.store.delete(&ObjectKey::of(kind, id));
+            let outcomes = self.vault.each(some, remove);
             for outcome in outcomes {
                 match outcome {
                     Err(error) if error.kind != StoreErrorKind::NotFound => {

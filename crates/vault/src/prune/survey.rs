@@ -11,6 +11,8 @@ use crate::{
 /// Index files that are in memory at the same time: as text they take several times their room in
 /// the ledger.
 const FILES_AT_ONCE: usize = 16;
+/// Snapshots that are in memory at the same time; they are small.
+const SNAPSHOTS_AT_ONCE: usize = 256;
 
 /// A pack that no index file names.
 #[derive(Clone, Copy)]
@@ -79,8 +81,8 @@ pub(super) fn new_roots(vault: &Vault, known: &mut HashSet<Id>) -> Result<Vec<Id
         .collect();
     let mut roots = HashSet::new();
     let mut vanished = HashSet::new();
-    for some in new.chunks(FILES_AT_ONCE) {
-        let read = together::each(some, |id| {
+    for some in new.chunks(SNAPSHOTS_AT_ONCE) {
+        let read = vault.each(some, |id| {
             load::<StoredSnapshot>(vault, FileKind::Snapshot, id)
         });
         for (id, stored) in some.iter().zip(read) {

@@ -22,7 +22,7 @@ use crate::{
     progress::Progress,
     set_aside::SetAside,
     store::{FileKind, ObjectKey, StoreErrorKind},
-    together, unpacked,
+    unpacked,
     vault::Vault,
 };
 
@@ -178,7 +178,7 @@ impl Vault {
         let mut written = Vec::new();
         let (mut packs, mut blobs) = (Vec::new(), 0);
         for batch in files.to_list.chunks(BATCH) {
-            let headers = together::each(batch, |(id, size)| match files.known.get(id) {
+            let headers = self.each(batch, |(id, size)| match files.known.get(id) {
                 Some(known) => Ok(known.clone()),
                 None => self.read_pack_header(id, *size),
             });

@@ -10,7 +10,7 @@ use crate::{
     pack::PackedBlob,
     progress::Progress,
     store::FileKind,
-    together, unpacked,
+    unpacked,
     vault::Vault,
 };
 
@@ -62,7 +62,7 @@ pub(super) fn make(
     }
     let packs: Vec<(Id, u64)> = sizes.iter().map(|(id, size)| (*id, *size)).collect();
     for batch in packs.chunks(BATCH) {
-        let headers = together::each(batch, |(id, size)| vault.read_pack_header(id, *size));
+        let headers = vault.each(batch, |(id, size)| vault.read_pack_header(id, *size));
         for ((id, size), header) in batch.iter().zip(headers) {
             progress.did_bytes(*size);
             match header {

@@ -19,9 +19,10 @@ use crate::{
     index::{Index, Location},
     pack::PackedBlob,
     path::TreePath,
+    siblings::Siblings,
     snapshot::Snapshot,
     store::FileKind,
-    tree::{Node, NodeKind},
+    tree::{Node, NodeKind, Tree},
     vault::Vault,
 };
 
@@ -263,30 +264,42 @@ impl Planner<'_> {
             .vault
             .find_node(self.index, snapshot, path.as_bytes())?
         {
-            None => self.add_tree(&snapshot.stored.tree, Path::new(""), &TreePath::root()),
+            None => {
+                let tree = self.vault.read_tree(self.index, &snapshot.stored.tree);
+                self.add_tree(tree, Path::new(""), &TreePath::root())
+            }
             Some(node) if node.kind == NodeKind::Dir => {
                 let subtree = node.subtree;
                 self.plan.root = Some(node);
                 match subtree {
-                    Some(subtree) => self.add_tree(&subtree, Path::new(""), path),
+                    Some(subtree) => {
+                        let tree = self.vault.read_tree(self.index, &subtree);
+                        self.add_tree(tree, Path::new(""), path)
+                    }
                     None => Ok(()),
                 }
             }
             Some(node) => {
                 let name = OsStr::from_bytes(&node.name).to_owned();
-                self.add_node(node, PathBuf::from(name), path)
+                self.add_node(node, PathBuf::from(name), path, &mut Siblings::default())
             }
         }
     }
 
-    fn add_tree(&mut self, id: &Id, into: &Path, at: &TreePath) -> Result<(), RestoreError> {
-        let tree = match self.vault.read_tree(self.index, id) {
+    fn add_tree(
+        &mut self,
+        tree: Result<Tree, VaultError>,
+        into: &Path,
+        at: &TreePath,
+    ) -> Result<(), RestoreError> {
+        let tree = match tree {
             Err(error) if error.is_damage_or_missing() => {
                 self.damage(into.to_owned(), &error);
                 return Ok(());
             }
             other => other?,
         };
+        let mut below = Siblings::below(&tree, |_| true);
         for node in tree.nodes {
             let name = OsStr::from_bytes(&node.name);
             let Some(inner) = at.join(name) else {
@@ -297,7 +310,7 @@ impl Planner<'_> {
                 });
             };
             let path = into.join(name);
-            self.add_node(node, path, &inner)?;
+            self.add_node(node, path, &inner, &mut below)?;
         }
         Ok(())
     }
@@ -307,6 +320,7 @@ impl Planner<'_> {
         mut node: Node,
         path: PathBuf,
         at: &TreePath,
+        listings: &mut Siblings,
     ) -> Result<(), RestoreError> {
         match node.kind {
             NodeKind::Dir => {
@@ -315,7 +329,11 @@ impl Planner<'_> {
                     path: path.clone(),
                     node,
                 });
-                subtree.map_or(Ok(()), |subtree| self.add_tree(&subtree, &path, at))
+                let Some(subtree) = subtree else {
+                    return Ok(());
+                };
+                let tree = listings.take(self.vault, self.index, &subtree);
+                self.add_tree(tree, &path, at)
             }
             NodeKind::File => {
                 let number = self.plan.files.len() as u32;

@@ -68,7 +68,8 @@ pub(super) fn run(
         }
     }
     let cores = thread::available_parallelism().map_or(2, usize::from);
-    let threads = options.threads.unwrap_or(cores * THREADS_PER_CORE).max(1);
+    let usual = || vault.distance().stretch_readers(cores * THREADS_PER_CORE);
+    let threads = options.threads.unwrap_or_else(usual).max(1);
     let ranges = ranges(&plan.pieces);
     let transfer = Transfer {
         vault,

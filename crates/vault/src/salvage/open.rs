@@ -17,7 +17,6 @@ use crate::{
     reindex::pack_sizes,
     set_aside::SetAside,
     store::{FileKind, ObjectKey, Store, StoreErrorKind},
-    together,
     vault::{Config, Vault},
 };
 
@@ -106,7 +105,7 @@ pub(crate) fn index_of_what_is_there(
     progress.expect_bytes(sizes.iter().map(|(_, size)| size).sum());
     let mut silent = HashSet::new();
     for batch in sizes.chunks(BATCH) {
-        let headers = together::each(batch, |(id, size)| vault.read_pack_header(id, *size));
+        let headers = vault.each(batch, |(id, size)| vault.read_pack_header(id, *size));
         for ((id, size), header) in batch.iter().zip(headers) {
             progress.did_bytes(*size);
             match header {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Listed, NewObject, ObjectKey, Store, StoreError};
+use super::{Distance, Listed, NewObject, ObjectKey, Store, StoreError};
 
 /// What a store was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +181,10 @@ impl<S: Store> Store for FaultyStore<S> {
         self.perform(Operation::List, folder, || self.inner.list(folder))
     }
 
+    fn distance(&self) -> Distance {
+        self.inner.distance()
+    }
+
     fn listing_lag(&self) -> Duration {
         self.inner.listing_lag()
     }
@@ -222,6 +226,10 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         (**self).list(folder)
+    }
+
+    fn distance(&self) -> Distance {
+        (**self).distance()
     }
 
     fn listing_lag(&self) -> Duration {

@@ -4,12 +4,14 @@
 //! works on threads, and a store that waits for a network brings its own runtime behind this
 //! boundary. Retrying, limits and faults are wrappers that are a `Store` themselves.
 
+mod distance;
 mod faulty;
 mod local;
 mod memory;
 
 use std::{fmt, io, time::Duration};
 
+pub use distance::Distance;
 pub use faulty::{Fault, FaultyStore, Operation};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
@@ -173,7 +175,11 @@ pub trait Store: Send + Sync {
     /// less waiting. What became of each is told in their order; one that fails does not hinder
     /// the others.
     fn create_all(&self, objects: &[NewObject<'_>]) -> Vec<Result<(), StoreError>> {
-        together::each(objects, |object| self.create(object.key, object.content))
+        let largest = objects.iter().map(|object| object.content.len()).max();
+        let at_once = self.distance().writes_together(largest.unwrap_or_default());
+        together::each_of(at_once, objects, |object| {
+            self.create(object.key, object.content)
+        })
     }
 
     /// Writes one object in the place of the one that is there, if there is one, and returns when
@@ -195,6 +201,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// As the store failed.
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError>;
+
+    /// How far away it is: how many requests the engine has under way at once.
+    fn distance(&self) -> Distance {
+        Distance::Near
+    }
 
     /// How long after an object was written a listing may not show it yet. Whoever wants to be
     /// alone in a vault waits so long before looking for others.
