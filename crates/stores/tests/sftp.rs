@@ -10,7 +10,12 @@ mod common;
 #[path = "../../vault/tests/conformance/mod.rs"]
 mod conformance;
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, SystemTime},
+};
 
 use common::engine_round_trip;
 use conformance::{keeps_its_promises, key};
@@ -102,6 +107,27 @@ fn a_connection_that_breaks_is_made_again_and_nothing_half_written_is_seen() {
     });
     assert!(store.read(&key("data/00/second")).unwrap() == content);
     assert_eq!(store.list("data").unwrap().len(), 2);
+}
+
+#[test]
+fn what_a_crash_left_unfinished_goes_when_it_is_a_day_old() {
+    let Some(sshd) = unless_available(Sshd::start()) else {
+        return;
+    };
+    let unfinished = sshd.dir().join("vault/rekindle/tmp");
+    fs::create_dir_all(&unfinished).unwrap();
+    let now = SystemTime::now();
+    for (name, hours) in [("old", 25), ("young", 23), ("of a clock ahead", -48)] {
+        let file = fs::File::create(unfinished.join(name)).unwrap();
+        let age = Duration::from_secs(3600 * i64::unsigned_abs(hours));
+        let time = if hours > 0 { now - age } else { now + age };
+        file.set_modified(time).unwrap();
+    }
+    let store = open(&settings(&sshd, "vault")).unwrap();
+    store.create(&key("data/00/first"), b"x").unwrap();
+    let left = fs::read_dir(&unfinished).unwrap();
+    let left: BTreeSet<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["of a clock ahead", "young"].map(Into::into).into());
 }
 
 #[test]

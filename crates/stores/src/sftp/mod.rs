@@ -11,7 +11,10 @@ use std::{
     io,
     path::PathBuf,
     process::Command,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -27,6 +30,8 @@ const MODE: u32 = 0o400;
 const FOLDER_MODE: u32 = 0o700;
 /// Unfinished files, beside restic's directories, which restic ignores.
 const UNFINISHED: &str = "rekindle/tmp";
+/// What is unfinished for longer was left by a connection that broke, or by a crash.
+const LEFT_AFTER_SECONDS: u32 = 24 * 60 * 60;
 const LISTERS: usize = 8;
 
 /// A directory of an SFTP server. Connects at the first use, and again after the connection broke.
@@ -36,6 +41,7 @@ pub struct SftpStore {
     destination: Destination,
     stall: Duration,
     session: Mutex<Option<Arc<Session>>>,
+    has_tidied: AtomicBool,
 }
 
 struct Destination {
@@ -77,6 +83,7 @@ impl SftpStore {
             },
             stall: settings.stall,
             session: Mutex::new(None),
+            has_tidied: AtomicBool::new(false),
         })
     }
 
@@ -126,7 +133,27 @@ impl SftpStore {
             forget(session, &path);
             return Err(error);
         }
+        if !self.has_tidied.swap(true, Ordering::Relaxed)
+            && let Err(error) = self.remove_left_behind(session, &path)
+        {
+            tracing::debug!(%error, "unfinished files of others were not looked at");
+        }
         Ok(path)
+    }
+
+    /// Removes unfinished files that nobody will finish. How old they are is told by the age of
+    /// `new`, which was written a moment ago: both are of the server's clock.
+    fn remove_left_behind(&self, session: &Session, new: &str) -> io::Result<()> {
+        let Some(now) = session.attributes(new)?.modified else {
+            return Ok(());
+        };
+        for (name, attributes) in session.folder(&self.path(UNFINISHED))? {
+            let age = attributes.modified.map(|then| now.saturating_sub(then));
+            if let (Ok(name), Some(LEFT_AFTER_SECONDS..)) = (String::from_utf8(name), age) {
+                forget(session, &self.path(&format!("{UNFINISHED}/{name}")));
+            }
+        }
+        Ok(())
     }
 
     /// Makes what is missing of the folders above an object, the topmost first.

@@ -121,7 +121,8 @@ impl<'a> In<'a> {
             found.mode = Some(self.u32()?);
         }
         if flags & TIMES != 0 {
-            self.u64()?;
+            self.u32()?;
+            found.modified = Some(self.u32()?);
         }
         if flags & MORE != 0 {
             for _ in 0..self.u32()? {
@@ -138,6 +139,8 @@ impl<'a> In<'a> {
 pub(super) struct Attributes {
     pub(super) size: Option<u64>,
     pub(super) mode: Option<u32>,
+    /// Seconds since 1970 by the server's clock.
+    pub(super) modified: Option<u32>,
 }
 
 const TYPE: u32 = 0o170_000;
@@ -187,7 +190,8 @@ mod tests {
             .u64(5)
             .u64(0)
             .u32(0o100_644)
-            .u64(0)
+            .u32(0)
+            .u32(9)
             .u32(1)
             .bytes(b"a")
             .bytes(b"b")
@@ -195,6 +199,7 @@ mod tests {
         let body = &whole[5..];
         let found = In(body).attributes().unwrap();
         assert!(found.is_file() && !found.is_folder() && found.size == Some(5));
+        assert_eq!(found.modified, Some(9));
         for cut in 0..body.len() {
             assert!(In(&body[..cut]).attributes().is_err(), "{cut}");
         }
