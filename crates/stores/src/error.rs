@@ -72,6 +72,12 @@ pub fn hint_of(error: &StoreError) -> Option<&'static str> {
             "the server refuses this user's SSH keys: does `ssh -o BatchMode=yes HOST` work?",
         );
     }
+    if said.contains("invalid peer certificate") {
+        return Some(
+            "if an authority of your own signed the store's certificate, name its file as \
+             `store.ca_file`",
+        );
+    }
     match error.kind {
         StoreErrorKind::Denied => Some("the store refuses: are the access keys and rights right?"),
         _ => None,

@@ -169,7 +169,11 @@ impl PostgresBuilder {
         self.initdb(&installation, &data_dir, home.path())?;
         let certificates = match self.tls {
             Tls::Off => None,
-            Tls::Offered | Tls::Required => Some(Certificates::create(&home.path().join("tls"))?),
+            Tls::Offered | Tls::Required => {
+                let certificates = Certificates::create(&home.path().join("tls"))?;
+                certificates.give_to_server_owner()?;
+                Some(certificates)
+            }
         };
         let config_dir = self.configure(&data_dir, home.path(), certificates.as_ref())?;
         let client = Client {

@@ -14,7 +14,7 @@ mod compare;
 mod existing;
 mod major;
 mod running;
-mod tls;
+pub(crate) mod tls;
 
 use std::path::{Path, PathBuf};
 
@@ -24,8 +24,8 @@ pub use builder::{Auth, PostgresBuilder, Tls};
 pub use client::Client;
 pub use compare::{TableChecksums, TableSum, checksums_ok};
 pub use existing::Existing;
-pub(crate) use major::install_from_pypi;
 pub use major::{Installation, Major};
+pub(crate) use major::install_from_pypi;
 pub use running::Mode;
 
 use crate::TestingError;

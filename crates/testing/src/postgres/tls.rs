@@ -48,12 +48,16 @@ impl Certificates {
         .run()?;
         // PostgreSQL refuses a key that others may read.
         set_mode(&key, 0o600)?;
-        give_to_server_owner(&key)?;
         Ok(Self {
             ca,
             certificate,
             key,
         })
+    }
+
+    /// Makes the key that of the user that PostgreSQL runs as.
+    pub(crate) fn give_to_server_owner(&self) -> Result<(), TestingError> {
+        give_to_server_owner(&self.key)
     }
 }
 

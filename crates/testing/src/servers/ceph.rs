@@ -11,12 +11,18 @@ use tempfile::TempDir;
 
 use super::{ACCESS_KEY, SECRET_KEY, Server, listens, needs, start, wait_until};
 use crate::TestingError;
+use crate::postgres::tls::Certificates;
 use crate::process::{free_port, run, temp_dir};
 use crate::restic::Restic;
 
-/// A gateway of one's own. Knows conditional writes, versions, Object Lock and multipart uploads.
+/// 32 bytes in base64, which encrypt nothing of worth.
+const KMS_SECRET: &str = "dGVzdGtleXRlc3RrZXl0ZXN0a2V5dGVzdGtleXRlc3Q=";
+
+/// A gateway of one's own. Knows conditional writes, versions, Object Lock and multipart uploads; HTTPS,
+/// encryption by [`Ceph::KMS_KEY`], the storage class [`Ceph::COLD`], and buckets in the host's name.
 pub struct Ceph {
     port: u16,
+    tls: Tls,
     // Ended in this order, before their directory goes.
     _gateway: Server,
     _disk: Server,
@@ -25,6 +31,13 @@ pub struct Ceph {
 }
 
 impl Ceph {
+    /// The name of a key of its key management (Ceph's own for tests).
+    pub const KMS_KEY: &str = "test-key";
+    /// A storage class besides `STANDARD`.
+    pub const COLD: &str = "COLD";
+    /// Below this host name, a bucket may be named in the host instead of the path. Nobody resolves it.
+    pub const DOMAIN: &str = "s3.test";
+
     /// Starts one with the user of [`ACCESS_KEY`](super::ACCESS_KEY); takes some 15 s.
     ///
     /// # Errors
@@ -36,15 +49,14 @@ impl Ceph {
         let dir = temp_dir()?;
         let place = Place(dir.path());
         let port = free_port()?;
-        place.configure(port)?;
+        let tls = Tls {
+            port: free_port()?,
+            certificates: Certificates::create(&place.join("tls"))?,
+        };
+        place.configure(port, &tls)?;
         let monitor = place.start_monitor()?;
         let disk = place.start_disk()?;
-        let log = place.join("gateway.out");
-        let gateway = start(
-            place.command("radosgw").args(["-f", "-n", "client.rgw"]),
-            &log,
-        )?;
-        wait_until(dir.path(), &log, || listens(port))?;
+        // The first call makes zone and zone group, too.
         run(place.command("radosgw-admin").args([
             "user",
             "create",
@@ -55,8 +67,16 @@ impl Ceph {
             "--secret-key",
             SECRET_KEY,
         ]))?;
+        place.add_storage_class()?;
+        let log = place.join("gateway.out");
+        let gateway = start(
+            place.command("radosgw").args(["-f", "-n", "client.rgw"]),
+            &log,
+        )?;
+        wait_until(dir.path(), &log, || listens(port))?;
         Ok(Self {
             port,
+            tls,
             _gateway: gateway,
             _disk: disk,
             _monitor: monitor,
@@ -67,6 +87,26 @@ impl Ceph {
     /// Where it answers plain HTTP.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where it answers HTTPS, as 127.0.0.1: any other host's name would be taken for that of a bucket.
+    pub fn tls_port(&self) -> u16 {
+        self.tls.port
+    }
+
+    /// The authority that signed its certificate, in PEM.
+    pub fn ca_file(&self) -> &Path {
+        &self.tls.certificates.ca
+    }
+
+    /// What the gateway's own tool tells of an object: storage class, encryption, parts.
+    ///
+    /// # Errors
+    /// [`TestingError::Failed`] with the words of Ceph's tool.
+    pub fn object_stat(&self, bucket: &str, object: &str) -> Result<String, TestingError> {
+        let mut stat = Place(self.dir.path()).command("radosgw-admin");
+        stat.args(["object", "stat", "--bucket", bucket, "--object", object]);
+        run(&mut stat)
     }
 
     /// Makes a bucket, with a repository of restic's in its folder `made-by-restic`: restic is the one
@@ -98,6 +138,11 @@ impl Ceph {
     }
 }
 
+struct Tls {
+    port: u16,
+    certificates: Certificates,
+}
+
 struct Place<'a>(&'a Path);
 
 impl Place<'_> {
@@ -116,7 +161,7 @@ impl Place<'_> {
         fs::write(&path, text).map_err(TestingError::file("write", &path))
     }
 
-    fn configure(&self, port: u16) -> Result<(), TestingError> {
+    fn configure(&self, port: u16, tls: &Tls) -> Result<(), TestingError> {
         for name in ["mon", "osd", "run"] {
             let path = self.join(name);
             fs::create_dir(&path).map_err(TestingError::file("create", &path))?;
@@ -128,6 +173,14 @@ impl Place<'_> {
         );
         let cluster = "8b7c3d52-2a53-4c28-9f25-8d0f6b0f7f11";
         let dir = self.0.display();
+        let (certificate, key) = (&tls.certificates.certificate, &tls.certificates.key);
+        let tls = format!(
+            "ssl_endpoint=127.0.0.1:{} ssl_certificate={} ssl_private_key={}",
+            tls.port,
+            certificate.display(),
+            key.display()
+        );
+        let (domain, kms_key) = (Ceph::DOMAIN, Ceph::KMS_KEY);
         self.write(
             "ceph.conf",
             &format!(
@@ -140,9 +193,10 @@ impl Place<'_> {
                  mon allow pool size one = true\nmon warn on pool no redundancy = false\n\
                  mon data avail crit = 1\nosd crush chooseleaf type = 0\n\
                  osd objectstore = memstore\nmemstore device bytes = 4294967296\n\
-                 [client.rgw]\nrgw frontends = beast endpoint=127.0.0.1:{port}\n\
+                 [client.rgw]\nrgw frontends = beast endpoint=127.0.0.1:{port} {tls}\n\
                  rgw thread pool size = 64\nrgw enable ops log = false\n\
-                 rgw crypt require ssl = false\n"
+                 rgw dns name = {domain}\nrgw crypt s3 kms backend = testing\n\
+                 rgw crypt s3 kms encryption keys = {kms_key}={KMS_SECRET}\n"
             ),
         )?;
         self.write("keyring", &keyring()?)?;
@@ -166,6 +220,29 @@ impl Place<'_> {
             self.command("ceph-mon").args(["-f", "-i", "a"]),
             &self.join("monitor.out"),
         )
+    }
+
+    /// With a pool of its own; the gateway reads of it when it starts.
+    fn add_storage_class(&self) -> Result<(), TestingError> {
+        let class = [
+            "--placement-id",
+            "default-placement",
+            "--storage-class",
+            Ceph::COLD,
+        ];
+        for (what, of, pool) in [
+            ("zonegroup", ["--rgw-zonegroup", "default"], &[][..]),
+            (
+                "zone",
+                ["--rgw-zone", "default"],
+                &["--data-pool", "default.rgw.cold.data"][..],
+            ),
+        ] {
+            let mut admin = self.command("radosgw-admin");
+            admin.args([what, "placement", "add"]).args(of);
+            run(admin.args(class).args(pool))?;
+        }
+        Ok(())
     }
 
     fn start_disk(&self) -> Result<Server, TestingError> {
