@@ -1,6 +1,7 @@
 //! Looks for what would make a backup or a restore fail, before it does.
 
 mod pushed_wal;
+mod store;
 mod streamed_wal;
 
 use std::path::Path;
@@ -42,7 +43,8 @@ pub struct Finding {
     pub fix: Option<String>,
 }
 
-/// Looks at the vault and at every service. Changes nothing. `config` is the file that says what
+/// Looks at the vault and at every service. Changes nothing but a small object in each store, which shows
+/// whether it can be written to. `config` is the file that says what
 /// there is, for commands that name it.
 pub fn doctor(stack: &Stack, config: &Path) -> Vec<Finding> {
     let mut findings = Findings::default();
@@ -99,6 +101,7 @@ fn look_at_vault(stack: &Stack, findings: &mut Findings) {
         }
         Err(error) => findings.problem(subject, with_causes(&error), None),
     }
+    store::look(subject, &stack.vault, findings);
     look_at_locks(&vault, findings);
     look_at_kit(stack, &vault, findings);
     look_at_free_space(stack, findings);
@@ -139,6 +142,9 @@ fn look_at_copies(stack: &Stack, vault: &rekindle_vault::Vault, findings: &mut F
                 findings.advice(&subject, text, run);
             }
             _ => findings.fine(&subject, text),
+        }
+        if let Some(settings) = stack.vault.copy(&copy.name) {
+            store::look(&subject, &stack.vault.of_copy(settings), findings);
         }
     }
 }

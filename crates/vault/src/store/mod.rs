@@ -8,6 +8,7 @@ mod distance;
 mod faulty;
 mod local;
 mod memory;
+mod probe;
 
 use std::{fmt, io, time::Duration};
 
@@ -15,6 +16,7 @@ pub use distance::Distance;
 pub use faulty::{Fault, FaultyStore, Operation};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
+pub use probe::{StoreRights, try_out};
 
 use crate::{id::Id, together};
 
