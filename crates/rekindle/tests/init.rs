@@ -101,6 +101,20 @@ fn a_vault_that_the_password_does_not_open_is_left_alone() {
 }
 
 #[test]
+fn access_keys_of_a_store_are_named_at_once() {
+    let home = Home::new();
+    let args = ["init", "--stack", "shop", "--vault", "s3://bucket/vault"];
+    let with_keys = [&args[..], &["--credentials-file", "s3-keys", "--dry-run"]].concat();
+    home.run(&with_keys)
+        .fails_with(2, "there is no file HOME/s3-keys");
+    home.write("s3-keys", "KEY:SECRET");
+    let ran = home.run(&with_keys);
+    let lines = "at: s3://bucket/vault\n  # The access keys of the store.\n  credentials_file: HOME/s3-keys\n";
+    assert!(ran.stdout.contains(lines), "{}", ran.stdout);
+    assert!(!home.join("rekindle.yaml").exists());
+}
+
+#[test]
 fn a_dry_run_writes_nothing_and_shows_everything() {
     let home = Home::new();
     let ran = home.run(&["init", "place", "--stack", "shop", "--dry-run"]);

@@ -14,6 +14,7 @@ use crate::yaml::Yaml;
 pub fn template(
     stack: &Name,
     vault: &VaultLocation,
+    credentials_file: Option<&Path>,
     password_file: &Path,
     postgres: Option<&ServiceUrl>,
 ) -> String {
@@ -23,13 +24,21 @@ pub fn template(
             .trim_end()
             .to_owned()
     };
+    let at = line("at", &vault.to_string());
+    let at = match credentials_file {
+        Some(path) => {
+            let keys = line("credentials_file", &path.display().to_string());
+            format!("{at}\n  # The access keys of the store.\n  {keys}")
+        }
+        None => at,
+    };
     let service = match postgres {
         Some(url) => POSTGRES.replace("{url}", &line("url", url.expose())),
         None => FILES.to_owned(),
     };
     let filled = [
         ("{stack}", line("stack", stack)),
-        ("{at}", line("at", &vault.to_string())),
+        ("{at}", at),
         (
             "{password_file}",
             line("password_file", &password_file.display().to_string()),

@@ -170,7 +170,13 @@ fn a_template_is_read_without_a_warning() {
     )
     .unwrap();
     for postgres in [None, Some(&url)] {
-        let text = template(&name, &at, Path::new("/etc/rekindle/pass word"), postgres);
+        let text = template(
+            &name,
+            &at,
+            None,
+            Path::new("/etc/rekindle/pass word"),
+            postgres,
+        );
         let loaded = Stack::parse(&text, Path::new("/etc/rekindle/rekindle.yaml"));
         let loaded = loaded.unwrap_or_else(|e| panic!("{e}\n{text}"));
         assert!(loaded.warnings.is_empty());
@@ -183,6 +189,14 @@ fn a_template_is_read_without_a_warning() {
             postgres.is_some()
         );
     }
+    let at = VaultLocation::parse("s3://bucket/vault", Path::new("/")).unwrap();
+    let keys = Some(Path::new("/run/access keys"));
+    let text = template(&name, &at, keys, Path::new("/p"), None);
+    let loaded = Stack::parse(&text, Path::new("/r.yaml")).unwrap();
+    assert!(loaded.warnings.is_empty());
+    assert!(
+        matches!(&loaded.stack.vault.credentials, Some(SecretSource::File(path)) if path.ends_with("access keys"))
+    );
 }
 
 #[test]
@@ -190,7 +204,7 @@ fn the_commented_out_part_of_a_template_is_right_as_well() {
     let name: Name = "shop".parse().unwrap();
     let at = VaultLocation::Local("/backups".into());
     let url = ServiceUrl::parse("postgres://app@localhost/shop", &["postgres"]).unwrap();
-    let text = template(&name, &at, Path::new("/p"), Some(&url));
+    let text = template(&name, &at, None, Path::new("/p"), Some(&url));
     let uncommented: String = text
         .lines()
         .map(|line| match line.trim_start().strip_prefix("# ") {

@@ -24,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   rekindle init --postgres postgres://backup@localhost:5432/postgres
   rekindle init /etc/rekindle --stack shop --vault /backups/vault
+  rekindle init --vault \"s3://bucket/vault\" --credentials-file s3-keys
   rekindle init --dry-run                what would be written, without writing it
 
 Nothing that exists is overwritten. A password file that exists is used as it is.";
@@ -41,6 +42,9 @@ pub struct InitArgs {
     /// Where recovery points go; best on another disk. Default: `vault` beside the file
     #[arg(long, value_name = "PATH")]
     vault: Option<String>,
+    /// The file of the access keys of the vault's store, if that is no directory
+    #[arg(long, value_name = "PATH")]
+    credentials_file: Option<PathBuf>,
     /// The file of the vault's password. Default: `vault-password` beside the file
     #[arg(long, value_name = "PATH")]
     password_file: Option<PathBuf>,
@@ -100,13 +104,26 @@ fn layout(app: &App, args: &InitArgs) -> Result<Layout, CliError> {
         Some(path) => here.join(path),
         None => folder.join("vault-password"),
     };
+    let credentials_file = args.credentials_file.as_ref().map(|path| here.join(path));
+    if let Some(missing) = credentials_file.as_ref().filter(|path| !path.exists()) {
+        return Err(CliError::wrong_use(
+            format!("there is no file {}", missing.display()),
+            "write the access keys to it first; the guide to stores says how",
+        ));
+    }
     let stack = match &args.stack {
         Some(name) => name.clone(),
         None => stack_name(&folder)?,
     };
     let postgres = args.postgres.as_ref();
     Ok(Layout {
-        text: rekindle_stack::template(&stack, &vault, &password_file, postgres),
+        text: rekindle_stack::template(
+            &stack,
+            &vault,
+            credentials_file.as_deref(),
+            &password_file,
+            postgres,
+        ),
         is_secret: postgres.is_some_and(|url| url.password().is_some()),
         is_example: postgres.is_none(),
         config,
