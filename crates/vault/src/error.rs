@@ -4,6 +4,7 @@ use crate::{
     crypto::OpenError,
     id::Id,
     lock::LockConflict,
+    object_lock::LockRecordError,
     store::{FileKind, StoreError, StoreErrorKind},
     wal::WalArchiveError,
 };
@@ -49,6 +50,23 @@ pub enum VaultError {
         /// What was noticed.
         reason: String,
     },
+    /// Locks of objects were asked for where there are none.
+    #[error("no Object Lock is configured for the vault at {location}")]
+    NoObjectLocks {
+        /// Where.
+        location: String,
+    },
+    /// None of the versions that the store has of an object is what it must be.
+    #[error("none of {versions} versions of `{key}` has the content that its name says")]
+    NoRightVersion {
+        /// The object.
+        key: String,
+        /// How many were looked at.
+        versions: usize,
+    },
+    /// What this machine remembers of object locks cannot be kept.
+    #[error(transparent)]
+    LockRecord(#[from] LockRecordError),
     /// A blob is in no index.
     #[error("blob {id} is in no index of the vault")]
     MissingBlob {

@@ -37,6 +37,7 @@ mod keys;
 mod lock;
 mod lock_wait;
 mod note;
+mod object_lock;
 mod opener;
 mod pack;
 mod parity;
@@ -84,6 +85,10 @@ pub use index::{Index, Location};
 pub use keyfile::{KeyInfo, Password};
 pub use keys::{Rotated, Rotation};
 pub use lock::{Lock, LockConflict, LockInfo, LockMode};
+pub use object_lock::{
+    ExtendReport, HiddenKind, HiddenObject, HiddenObjects, LockRecord, LockRecordError, LockStatus,
+    ObjectLockStatus, UndeletePlan, UndeleteReport, Undeletion, WhenToExtend,
+};
 pub use pack::PackedBlob;
 pub use parity::{BadParityScheme, ParityHealed, ParityReport, ParityScheme, ParityStatus};
 pub use path::{BadPath, TreePath};

@@ -6,6 +6,8 @@
 //!    needs are marked in the index as on their way out. The next prune after the grace removes
 //!    them, or takes them back if a point counts on them after all.
 //!
+//! A pack that the store locks against deletion stays marked until that lock is over.
+//!
 //! A writer that takes no lock may count on a pack that is being marked; within the grace, nothing
 //! it wrote is lost. Whatever cannot be read or listed whole ends a prune with nothing removed.
 
@@ -114,7 +116,8 @@ impl Vault {
         let mut report = PruneReport::new(&decision.plan, repacked);
         if decision.is_idle() && !settle::has_many_files(ledger) {
             let fates = &decision.fates;
-            report.count(ledger, fates, &[], options.grace, options.time());
+            report.count(ledger, fates, options.grace, options.time());
+            report.count_locked();
             return Ok(report);
         }
         let lock = self.lock_to_prune(LockMode::Exclusive, options)?;
@@ -157,6 +160,8 @@ impl Vault {
         let decided = plan::decide(&ledger, unlisted, options, now);
         let mut decision = decided.map_err(Missing::into_error)?;
         decision.plan.snapshots = snapshots.len() as u64;
+        let locked = self.locked_packs(&decision.to_remove(&ledger), now)?;
+        decision.wait_for_locks(&ledger, &locked);
         Ok(Survey {
             ledger,
             snapshots,

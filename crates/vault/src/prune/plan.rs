@@ -1,5 +1,7 @@
 //! Decides what becomes of each pack. Changes nothing, and looks at nothing but the ledger.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -88,6 +90,11 @@ pub enum PackStep {
     },
     /// It was marked at a time that cannot be right, and its grace begins anew.
     WaitAnew,
+    /// It was marked, its grace is over, and the store keeps it until its object lock is over.
+    Locked {
+        /// When that is.
+        until: Timestamp,
+    },
     /// It was marked, its grace is over, and nothing needs it: its file is removed.
     Remove,
 }
@@ -105,6 +112,7 @@ impl PackStep {
             Self::TakeBack => "a recovery point counts on it after all",
             Self::Wait { .. } => "its grace is not over",
             Self::WaitAnew => "it was marked by a clock that was wrong",
+            Self::Locked { .. } => "its grace is over, and its object lock is not",
             Self::Remove => "its grace is over, and nothing needs it",
         }
     }
@@ -281,8 +289,33 @@ pub(super) fn hold_used(ledger: &Ledger, fates: &mut [Fate]) -> Result<(), Missi
 impl Decision {
     /// Whether there is nothing to do at all.
     pub fn is_idle(&self) -> bool {
-        let is_idle = |step: &PlannedPack| matches!(step.step, PackStep::Wait { .. });
+        let is_idle = |step: &PlannedPack| {
+            matches!(step.step, PackStep::Wait { .. } | PackStep::Locked { .. })
+        };
         self.plan.steps.iter().all(is_idle)
+    }
+
+    /// Packs that were to be removed.
+    pub fn to_remove(&self, ledger: &Ledger) -> Vec<Id> {
+        let pairs = ledger.packs.iter().zip(&self.fates);
+        let going = pairs.filter(|(pack, fate)| **fate == Fate::Remove && pack.size.is_some());
+        going.map(|(pack, _)| pack.id).collect()
+    }
+
+    /// Lets packs wait that the store keeps until these times.
+    pub fn wait_for_locks(&mut self, ledger: &Ledger, locked: &HashMap<Id, Timestamp>) {
+        for (number, pack) in ledger.packs.iter().enumerate() {
+            if self.fates[number] == Fate::Remove && locked.contains_key(&pack.id) {
+                self.fates[number] = Fate::Wait;
+            }
+        }
+        for step in &mut self.plan.steps {
+            if let (PackStep::Remove, Some(until)) = (step.step, locked.get(&step.pack)) {
+                step.step = PackStep::Locked { until: *until };
+                self.plan.removed_bytes -= step.size_bytes;
+                self.plan.waiting_bytes += step.size_bytes;
+            }
+        }
     }
 
     fn step(&mut self, pack: &Pack, figures: Figures, step: PackStep) {

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Fate, Grace, PrunePlan, ledger::Ledger, options::Age, repack::Repacked, survey::UnlistedPack,
+    Fate, Grace, PackStep, PrunePlan, ledger::Ledger, options::Age, repack::Repacked,
+    survey::UnlistedPack,
 };
 
 /// What a prune did.
@@ -22,6 +23,10 @@ pub struct PruneReport {
     pub waiting_packs: u64,
     /// Their bytes.
     pub waiting_bytes: u64,
+    /// Of those: packs whose grace is over, and whose object locks are not.
+    pub locked_packs: u64,
+    /// When the last of these locks ends.
+    pub locked_until: Option<Timestamp>,
     /// When the last of all marked packs may be removed, if nothing comes to need it.
     pub due: Option<Timestamp>,
     /// Packs that were removed.
@@ -54,15 +59,7 @@ impl PruneReport {
     }
 
     /// Counts what becomes of the packs; what is removed is counted when it is.
-    pub(super) fn count(
-        &mut self,
-        ledger: &Ledger,
-        fates: &[Fate],
-        unlisted: &[UnlistedPack],
-        grace: Grace,
-        now: Timestamp,
-    ) {
-        let is_at_once = grace == Grace::None;
+    pub(super) fn count(&mut self, ledger: &Ledger, fates: &[Fate], grace: Grace, now: Timestamp) {
         for (pack, fate) in ledger.packs.iter().zip(fates) {
             let size = pack.size.unwrap_or(0);
             match fate {
@@ -78,13 +75,36 @@ impl PruneReport {
                 Fate::Stay | Fate::Gone => {}
             }
         }
-        for pack in unlisted {
-            if is_at_once {
-                self.removed_bytes += pack.size_bytes;
-            } else {
-                self.mark(pack.size_bytes, grace, now);
+    }
+
+    /// Counts packs that no index file named.
+    pub(super) fn count_unlisted(
+        &mut self,
+        marked: &[UnlistedPack],
+        going: &[UnlistedPack],
+        grace: Grace,
+        now: Timestamp,
+    ) {
+        self.removed_bytes += going.iter().map(|pack| pack.size_bytes).sum::<u64>();
+        for pack in marked {
+            self.mark(pack.size_bytes, grace, now);
+        }
+    }
+
+    /// Counts what waits for the end of its object lock, as planned.
+    pub(super) fn count_locked(&mut self) {
+        for pack in &self.plan.steps {
+            if let PackStep::Locked { until } = pack.step {
+                self.locked_packs += 1;
+                self.locked_until = self.locked_until.max(Some(until));
             }
         }
+    }
+
+    /// Counts a pack that was to be removed without a grace.
+    pub(super) fn count_kept(&mut self, until: Timestamp) {
+        self.locked_packs += 1;
+        self.locked_until = self.locked_until.max(Some(until));
     }
 
     fn mark(&mut self, size: u64, grace: Grace, now: Timestamp) {

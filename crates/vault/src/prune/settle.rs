@@ -6,7 +6,7 @@
 //! too little.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     mem,
 };
 
@@ -58,36 +58,37 @@ impl Settling<'_> {
         let planned = decision.fates;
         let mut fates = self.fates_now(&planned, now);
         hold_used(self.ledger, &mut fates).map_err(Missing::into_error)?;
+        report.count_locked();
+        let (mut marked, mut going) = (unlisted, Vec::new());
         if self.options.grace == Grace::None {
-            for fate in &mut fates {
-                if matches!(fate, Fate::Leave | Fate::Repack) {
-                    *fate = Fate::Remove;
-                }
-            }
+            let locked = self.locked(&fates, &marked, now)?;
+            locked.values().for_each(|until| report.count_kept(*until));
+            self.remove_at_once(&mut fates, &locked);
+            let is_locked = |pack: &UnlistedPack| locked.contains_key(&pack.id);
+            (marked, going) = marked.into_iter().partition(is_locked);
         }
         let stay_after_all = |(before, after): (&Fate, &Fate)| {
             matches!(before, Fate::Leave | Fate::Repack) && *after == Fate::Stay
         };
         let pairs = planned.iter().zip(&fates);
         report.stayed_packs = pairs.filter(|pair| stay_after_all(*pair)).count() as u64;
-        let old = self.files_to_rewrite(&fates, !unlisted.is_empty());
-        report.index_files_written = self.write_index(&old, &fates, &unlisted, now)?;
+        let old = self.files_to_rewrite(&fates, !marked.is_empty());
+        report.index_files_written = self.write_index(&old, &fates, &marked, now)?;
         let names = old.iter().map(|&file| self.ledger.files[file as usize].id);
         let names: Vec<Id> = names.collect();
         self.remove(FileKind::Index, &names, &mut 0)?;
-        report.count(self.ledger, &fates, &unlisted, self.options.grace, now);
-        let going = |(pack, fate): (&Pack, &Fate)| {
+        report.count(self.ledger, &fates, self.options.grace, now);
+        report.count_unlisted(&marked, &going, self.options.grace, now);
+        let is_going = |(pack, fate): (&Pack, &Fate)| {
             (*fate == Fate::Remove && pack.size.is_some()).then_some(pack.id)
         };
         let pairs = self.ledger.packs.iter().zip(&fates);
-        let mut going: Vec<Id> = pairs.filter_map(going).collect();
-        if self.options.grace == Grace::None {
-            going.extend(unlisted.iter().map(|pack| pack.id));
-        }
-        let needed = self.vault.needed_by_parity(&going)?;
-        going.retain(|id| !needed.contains(id));
+        let mut packs: Vec<Id> = pairs.filter_map(is_going).collect();
+        packs.extend(going.iter().map(|pack| pack.id));
+        let needed = self.vault.needed_by_parity(&packs)?;
+        packs.retain(|id| !needed.contains(id));
         report.held_for_parity = needed.len() as u64;
-        self.remove(FileKind::Pack, &going, &mut report.removed_packs)
+        self.remove(FileKind::Pack, &packs, &mut report.removed_packs)
     }
 
     /// Looks at what has been written since the decision; returns packs that no index file names,
@@ -125,6 +126,31 @@ impl Settling<'_> {
         self.ledger.packs.iter().enumerate().map(fate).collect()
     }
 
+    /// Packs that leave and that the store keeps beyond `now`, and until when.
+    fn locked(
+        &self,
+        fates: &[Fate],
+        unlisted: &[UnlistedPack],
+        now: Timestamp,
+    ) -> Result<HashMap<Id, Timestamp>, PruneError> {
+        let pairs = self.ledger.packs.iter().zip(fates);
+        let leaves = pairs.filter(|(pack, fate)| {
+            pack.size.is_some() && matches!(fate, Fate::Leave | Fate::Repack)
+        });
+        let mut packs: Vec<Id> = leaves.map(|(pack, _)| pack.id).collect();
+        packs.extend(unlisted.iter().map(|pack| pack.id));
+        Ok(self.vault.locked_packs(&packs, now)?)
+    }
+
+    /// Without grace, what leaves goes in the same run; what the store keeps is marked, and waits.
+    fn remove_at_once(&self, fates: &mut [Fate], locked: &HashMap<Id, Timestamp>) {
+        for (pack, fate) in self.ledger.packs.iter().zip(fates) {
+            if matches!(fate, Fate::Leave | Fate::Repack) && !locked.contains_key(&pack.id) {
+                *fate = Fate::Remove;
+            }
+        }
+    }
+
     /// Index files that say what is no longer so, and small ones if there are many.
     fn files_to_rewrite(&self, fates: &[Fate], has_more: bool) -> BTreeSet<u32> {
         let mut files = BTreeSet::new();
@@ -152,7 +178,7 @@ impl Settling<'_> {
         &self,
         old: &BTreeSet<u32>,
         fates: &[Fate],
-        unlisted: &[UnlistedPack],
+        marked: &[UnlistedPack],
         now: Timestamp,
     ) -> Result<u64, PruneError> {
         let mut writer = IndexWriter::new(self.vault);
@@ -175,12 +201,10 @@ impl Settling<'_> {
                 writer.add(pack.clone(), fates[number], mark, now)?;
             }
         }
-        if self.options.grace != Grace::None {
-            for pack in unlisted {
-                let blobs = read_header(self.vault, pack)?;
-                let stored = StoredPack::new(pack.id, &blobs).sized(pack.size_bytes);
-                writer.add(stored, Fate::Leave, None, now)?;
-            }
+        for pack in marked {
+            let blobs = read_header(self.vault, pack)?;
+            let stored = StoredPack::new(pack.id, &blobs).sized(pack.size_bytes);
+            writer.add(stored, Fate::Leave, None, now)?;
         }
         let names = old.iter().map(|&file| self.ledger.files[file as usize].id);
         writer.finish(names.collect())

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Distance, Listed, NewObject, ObjectKey, Store, StoreError};
+use super::{Distance, Listed, NewObject, ObjectKey, ObjectLocks, Store, StoreError};
 
 /// What a store was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Operation {
     Delete,
     /// List a folder.
     List,
+    /// Lock an object against deletion.
+    Lock,
 }
 
 impl fmt::Display for Operation {
@@ -31,6 +33,7 @@ impl fmt::Display for Operation {
             Self::Replace => "replace",
             Self::Delete => "delete",
             Self::List => "list",
+            Self::Lock => "lock",
         })
     }
 }
@@ -188,6 +191,10 @@ impl<S: Store> Store for FaultyStore<S> {
     fn listing_lag(&self) -> Duration {
         self.inner.listing_lag()
     }
+
+    fn object_locks(&self) -> Option<&dyn ObjectLocks> {
+        self.inner.object_locks()
+    }
 }
 
 impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
@@ -234,5 +241,9 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn listing_lag(&self) -> Duration {
         (**self).listing_lag()
+    }
+
+    fn object_locks(&self) -> Option<&dyn ObjectLocks> {
+        (**self).object_locks()
     }
 }

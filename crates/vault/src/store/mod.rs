@@ -8,6 +8,7 @@ mod distance;
 mod faulty;
 mod local;
 mod memory;
+mod object_lock;
 mod probe;
 
 use std::{fmt, io, time::Duration};
@@ -16,6 +17,10 @@ pub use distance::Distance;
 pub use faulty::{Fault, FaultyStore, Operation};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
+pub(crate) use object_lock::LOCKED_FOLDERS;
+pub use object_lock::{
+    LockPeriod, LockSupport, ObjectLocks, ObjectVersion, PageMark, VersionsPage, is_lockable,
+};
 pub use probe::{StoreRights, try_out};
 
 use crate::{id::Id, together};
@@ -213,6 +218,11 @@ pub trait Store: Send + Sync {
     /// alone in a vault waits so long before looking for others.
     fn listing_lag(&self) -> Duration {
         Duration::from_millis(200)
+    }
+
+    /// What it can do about locks of objects; `None` if it locks nothing.
+    fn object_locks(&self) -> Option<&dyn ObjectLocks> {
+        None
     }
 }
 

@@ -15,7 +15,7 @@ fn a_copy_is_made_without_the_right_to_delete_or_to_read_packs() {
         let is_refused = match operation {
             Operation::Delete | Operation::Replace => true,
             Operation::Read => key.starts_with("data/"),
-            Operation::Create | Operation::List => false,
+            Operation::Create | Operation::List | Operation::Lock => false,
         };
         is_refused.then_some(PermissionDenied)
     });

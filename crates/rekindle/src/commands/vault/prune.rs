@@ -132,7 +132,7 @@ const fn verb(step: PackStep) -> &'static str {
         PackStep::RepackWaste | PackStep::RepackSmall => "pack anew, mark",
         PackStep::DropFromIndex => "drop from the index",
         PackStep::TakeBack => "take back",
-        PackStep::Wait { .. } => "wait",
+        PackStep::Wait { .. } | PackStep::Locked { .. } => "wait",
         PackStep::WaitAnew => "wait anew",
         PackStep::Remove => "remove",
     }
@@ -222,6 +222,13 @@ fn write_report(
         writeln!(out, "there was nothing to do")?;
     } else {
         writeln!(out, "{}", done.join(", "))?;
+    }
+    if let Some(until) = report.locked_until {
+        let packs = count(report.locked_packs, "pack");
+        let until = time(until);
+        app.note(format_args!(
+            "{packs} stay marked until their object locks are over, the last at {until}"
+        ));
     }
     if report.stayed_packs > 0 {
         let packs = count(report.stayed_packs, "pack");
