@@ -5,7 +5,7 @@ use std::io;
 use rekindle_stack::S3CredentialsError;
 use rekindle_vault::store::{StoreError, StoreErrorKind};
 
-use crate::http::Refusal;
+use crate::{cloud::object_lock::NoObjectLock, http::Refusal};
 
 /// Why a store cannot be opened. Nothing was sent to it yet.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,12 @@ pub fn hint_of(error: &StoreError) -> Option<&'static str> {
     if let Some(refusal) = refusal_in(&error.source) {
         return refusal.hint();
     }
+    if is_about_no_locks(&error.source) {
+        return Some(
+            "Object Lock can only be turned on when a bucket is made: make another bucket with it, or take \
+             `object_lock` out of the configuration",
+        );
+    }
     let said = error.source.to_string();
     if said.contains("Host key verification failed") {
         return Some("connect once by hand (`ssh HOST`) and compare the key, so that it is known");
@@ -82,6 +88,12 @@ pub fn hint_of(error: &StoreError) -> Option<&'static str> {
         StoreErrorKind::Denied => Some("the store refuses: are the access keys and rights right?"),
         _ => None,
     }
+}
+
+fn is_about_no_locks(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<NoObjectLock>())
 }
 
 /// The refusal of a server among the causes of `error`.

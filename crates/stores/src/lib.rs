@@ -14,11 +14,17 @@ mod limited;
 mod open;
 mod recording;
 mod retrying;
+mod retrying_locks;
 mod runtime;
 mod settings;
 mod sftp;
 
-pub use cloud::{azure::azure, gcs::gcs, s3::s3};
+pub use cloud::{
+    azure::azure,
+    gcs::gcs,
+    object_lock::{LockMode, ObjectLock},
+    s3::s3,
+};
 pub use error::{OpenStoreError, hint_of};
 pub use limited::Limited;
 pub use open::{open, open_bare};

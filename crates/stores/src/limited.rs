@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rekindle_vault::store::{Distance, Listed, ObjectKey, Store, StoreError};
+use rekindle_vault::store::{Distance, Listed, ObjectKey, ObjectLocks, Store, StoreError};
 
 /// A store that is slower than it could be, so that others have some of the line.
 pub struct Limited<S> {
@@ -99,6 +99,10 @@ impl<S: Store> Store for Limited<S> {
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         self.inner.list(folder)
+    }
+
+    fn object_locks(&self) -> Option<&dyn ObjectLocks> {
+        self.inner.object_locks()
     }
 
     fn distance(&self) -> Distance {

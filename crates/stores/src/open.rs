@@ -36,6 +36,13 @@ pub fn open(settings: &StoreSettings) -> Result<Arc<dyn Store>, OpenStoreError> 
 /// # Errors
 /// As [`open`].
 pub fn open_bare(settings: &StoreSettings) -> Result<Arc<dyn Store>, OpenStoreError> {
+    let is_s3 = matches!(settings.location, VaultLocation::S3 { .. });
+    if settings.object_lock.is_some() && !is_s3 {
+        return Err(OpenStoreError::Setting {
+            location: settings.location.to_string(),
+            reason: "only a place of S3 has Object Lock".to_owned(),
+        });
+    }
     Ok(match &settings.location {
         VaultLocation::Local(path) => Arc::new(LocalStore::new(path)),
         VaultLocation::S3 { .. } => Arc::new(s3(settings)?),

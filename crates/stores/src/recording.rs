@@ -5,7 +5,9 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use rekindle_vault::store::{Distance, Listed, ObjectKey, Operation, Store, StoreError};
+use rekindle_vault::store::{
+    Distance, Listed, ObjectKey, ObjectLocks, Operation, Store, StoreError,
+};
 
 /// One operation that a store was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +129,10 @@ impl<S: Store> Store for Recording<S> {
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         let outcome = self.inner.list(folder);
         self.note(Operation::List, folder, outcome)
+    }
+
+    fn object_locks(&self) -> Option<&dyn ObjectLocks> {
+        self.inner.object_locks()
     }
 
     fn distance(&self) -> Distance {

@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rekindle_vault::store::{Distance, Listed, ObjectKey, Store, StoreError, StoreErrorKind};
+use rekindle_vault::store::{
+    Distance, Listed, ObjectKey, ObjectLocks, Store, StoreError, StoreErrorKind,
+};
 
 use crate::error::refusal_in;
 
@@ -52,7 +54,7 @@ impl RetryPolicy {
 /// A write whose acknowledgement was lost has happened: the next try finds the name taken. If what lies
 /// there is what we wrote, it was us.
 pub struct Retrying<S> {
-    inner: S,
+    pub(crate) inner: S,
     policy: RetryPolicy,
     has_answered: AtomicBool,
 }
@@ -68,7 +70,7 @@ impl<S: Store> Retrying<S> {
     }
 
     /// The last argument of `action` tells whether a try before it failed.
-    fn keep_trying<T>(
+    pub(crate) fn keep_trying<T>(
         &self,
         mut action: impl FnMut(bool) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -186,6 +188,11 @@ impl<S: Store> Store for Retrying<S> {
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         self.keep_trying(|_| self.inner.list(folder))
+    }
+
+    fn object_locks(&self) -> Option<&dyn ObjectLocks> {
+        // Through us, so that they are tried again, too.
+        self.inner.object_locks().is_some().then_some(self)
     }
 
     fn distance(&self) -> Distance {

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use rekindle_stack::{Secret, VaultLocation};
 
+use crate::ObjectLock;
+
 /// Where a store is, and how it is spoken to. Read from the configuration once, by the caller.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
@@ -25,6 +27,8 @@ pub struct StoreSettings {
     pub ssh_config: Option<PathBuf>,
     /// Encryption by the store itself, on top of the vault's own.
     pub encryption: Option<Encryption>,
+    /// S3: locks what is written against deletion. The bucket must have been made with Object Lock.
+    pub object_lock: Option<ObjectLock>,
     /// Most bytes per second to the store.
     pub upload_limit: Option<u64>,
     /// Most bytes per second from the store.
@@ -61,6 +65,7 @@ impl StoreSettings {
             ca_file: None,
             ssh_config: None,
             encryption: None,
+            object_lock: None,
             upload_limit: None,
             download_limit: None,
             retry_for: Self::DEFAULT_RETRY_FOR,

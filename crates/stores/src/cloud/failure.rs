@@ -10,6 +10,7 @@ use crate::{error::io_error_in, http::Refusal};
 pub(super) enum Failure {
     Local(io::Error),
     Cloud(object_store::Error),
+    Http(HttpError),
 }
 
 impl From<io::Error> for Failure {
@@ -21,6 +22,12 @@ impl From<io::Error> for Failure {
 impl From<object_store::Error> for Failure {
     fn from(error: object_store::Error) -> Self {
         Self::Cloud(error)
+    }
+}
+
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Self {
+        Self::Http(error)
     }
 }
 
@@ -56,17 +63,28 @@ impl Failure {
         })
     }
 
+    /// Whether the store answered and said no, for good.
+    pub(super) fn is_refusal(&self) -> bool {
+        let refusal = match self {
+            Self::Local(_) => None,
+            Self::Cloud(error) => cause::<Refusal>(error),
+            Self::Http(error) => cause::<Refusal>(error),
+        };
+        refusal.is_some_and(|refusal| !refusal.is_passing())
+    }
+
     /// Its kind as callers act on it, and the store's words without URL, which may be signed.
     pub(super) fn into_io(self) -> io::Error {
         let error = match self {
             Self::Local(error) => return error,
             Self::Cloud(error) => error,
+            Self::Http(error) => return of_http(&error),
         };
         if let Some(refusal) = cause::<Refusal>(&error) {
             return io::Error::new(refusal.io_kind(), refusal.clone());
         }
         if let Some(http) = cause::<HttpError>(&error) {
-            return io::Error::new(transport_kind(http), words(http));
+            return of_http(http);
         }
         if let Some(refusal) = no_bucket(&error) {
             return io::Error::other(refusal);
@@ -77,6 +95,13 @@ impl Failure {
             | object_store::Error::Precondition { .. } => io::ErrorKind::AlreadyExists.into(),
             _ => io::Error::other(words(&error)),
         }
+    }
+}
+
+fn of_http(error: &HttpError) -> io::Error {
+    match cause::<Refusal>(error) {
+        Some(refusal) => io::Error::new(refusal.io_kind(), refusal.clone()),
+        None => io::Error::new(transport_kind(error), words(error)),
     }
 }
 
@@ -128,7 +153,7 @@ fn words(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+pub(super) fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(found) = error.downcast_ref() {

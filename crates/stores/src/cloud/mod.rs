@@ -4,7 +4,9 @@ pub(crate) mod azure;
 mod creation;
 mod failure;
 pub(crate) mod gcs;
+mod locks;
 mod name;
+pub(crate) mod object_lock;
 pub(crate) mod s3;
 mod upload;
 
@@ -12,14 +14,19 @@ use std::{io, ops::Range};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use http::Extensions;
+use jiff::Timestamp;
 use object_store::{
     Attribute, Attributes, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, path::Path,
 };
-use rekindle_vault::store::{Distance, Listed, ObjectKey, Operation, Store, StoreError};
+use rekindle_vault::store::{
+    Distance, Listed, ObjectKey, ObjectLocks, Operation, Store, StoreError, is_lockable,
+};
 
 use creation::Creation;
 use failure::Failure;
 use name::Names;
+use object_lock::Locks;
 
 use crate::{StoreSettings, runtime::wait_for};
 
@@ -30,6 +37,8 @@ pub(crate) struct CloudStore {
     names: Names,
     pack_class: Option<String>,
     creation: Creation,
+    /// Of a store that locks what it writes.
+    locks: Option<Locks>,
 }
 
 /// The folder of packs.
@@ -49,7 +58,14 @@ impl CloudStore {
             names: Names::in_folder(prefix),
             pack_class: settings.storage_class.clone(),
             creation,
+            locks: None,
         }
+    }
+
+    /// The same, which locks what it writes.
+    fn locking(mut self, locks: Locks) -> Self {
+        self.locks = Some(locks);
+        self
     }
 
     fn run<T>(
@@ -115,7 +131,19 @@ impl CloudStore {
 
     async fn put(&self, key: &ObjectKey, content: &[u8], mode: PutMode) -> Result<(), Failure> {
         let path = self.names.path(key);
-        upload::put(&*self.objects, &path, content, mode, self.attributes(key)).await
+        let locks = self.locks.as_ref().filter(|_| is_lockable(key));
+        let mut extensions = Extensions::new();
+        if let Some(locks) = locks {
+            locks.ensure_kept().await?;
+            extensions.insert(locks.until(Timestamp::now()));
+        }
+        let attributes = self.attributes(key);
+        upload::put(&*self.objects, &path, content, mode, attributes, extensions).await?;
+        match locks {
+            // Ceph 16 forgets the lock of what is written in parts.
+            Some(locks) if upload::is_large(content) => locks.ensure_locked(&path).await,
+            _ => Ok(()),
+        }
     }
 
     /// Creates without a condition: looks first. Two writers at the same moment may both succeed, the
@@ -204,6 +232,10 @@ impl Store for CloudStore {
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         self.run(Operation::List, folder, self.collect(folder))
+    }
+
+    fn object_locks(&self) -> Option<&dyn ObjectLocks> {
+        self.locks.is_some().then_some(self)
     }
 
     fn distance(&self) -> Distance {

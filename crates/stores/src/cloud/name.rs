@@ -28,6 +28,11 @@ impl Names {
         self.raw(&escaped(folder))
     }
 
+    /// What all names begin with; a slash at its end does not count.
+    pub(super) fn root(&self) -> Path {
+        Path::parse(self.prefix.trim_end_matches('/')).unwrap_or_default()
+    }
+
     /// The key of a name; `None` if it is outside of the folder, or none that we give.
     pub(super) fn key(&self, path: &Path) -> Option<ObjectKey> {
         let inside = path.as_ref().strip_prefix(self.prefix.as_str())?;

@@ -7,7 +7,11 @@ use object_store::{
 use rekindle_stack::{S3Credentials, Secret, VaultLocation};
 use rekindle_vault::Store;
 
-use super::{CloudStore, creation::Creation};
+use super::{
+    CloudStore,
+    creation::Creation,
+    object_lock::{LockingConnector, Locks, Signatures},
+};
 use crate::{Encryption, OpenStoreError, StoreSettings, open::connector};
 
 /// The S3 store of `settings`, without any wrapper.
@@ -28,7 +32,6 @@ pub fn s3(settings: &StoreSettings) -> Result<impl Store + use<>, OpenStoreError
     };
     let mut builder = with_credentials(settings)?
         .with_bucket_name(bucket)
-        .with_http_connector(connector(settings)?)
         .with_retry(no_retries())
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_virtual_hosted_style_request(
@@ -44,6 +47,16 @@ pub fn s3(settings: &StoreSettings) -> Result<impl Store + use<>, OpenStoreError
             .with_allow_http(is_plain);
     }
     builder = with_encryption(builder, settings.encryption.as_ref());
+    let connector = connector(settings)?;
+    let signatures = Signatures::default();
+    builder = match settings.object_lock {
+        None => builder.with_http_connector(connector.clone()),
+        Some(_) => builder.with_http_connector(LockingConnector {
+            inner: connector.clone(),
+            signatures: signatures.clone(),
+        }),
+    };
+    let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
     let built = builder.build().map_err(|error| OpenStoreError::Setting {
         location: settings.location.to_string(),
         reason: error.to_string(),
@@ -53,7 +66,14 @@ pub fn s3(settings: &StoreSettings) -> Result<impl Store + use<>, OpenStoreError
         None => Creation::promised(),
         Some(_) => Creation::to_be_tried(),
     };
-    Ok(CloudStore::new(built, prefix, settings, creation))
+    let Some(object_lock) = settings.object_lock else {
+        return Ok(CloudStore::new(built, prefix, settings, creation));
+    };
+    // As `object_store` has it where none is given.
+    let region = region.unwrap_or_else(|| "us-east-1".to_owned());
+    signatures.are_of(built.clone(), region);
+    let locks = Locks::new(connector, signatures, object_lock);
+    Ok(CloudStore::new(built, prefix, settings, creation).locking(locks))
 }
 
 /// Trying again is decided in one place, above: `Retrying`.

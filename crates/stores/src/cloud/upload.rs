@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
+use http::Extensions;
 use object_store::{
     Attributes, MultipartUpload, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload,
     path::Path,
@@ -21,20 +22,27 @@ pub(super) fn is_large(content: &[u8]) -> bool {
     content.len() > LARGE
 }
 
-/// Writes one object. A large one is written whatever `mode` says: parts have no condition.
+/// Writes one object; `extensions` tell our client more about the request. A large one is written whatever `mode` says: parts have no condition.
 pub(super) async fn put(
     objects: &dyn ObjectStore,
     path: &Path,
     content: &[u8],
     mode: PutMode,
     attributes: Attributes,
+    extensions: Extensions,
 ) -> Result<(), Failure> {
     if is_large(content) {
-        return put_parts(objects, path, content, attributes).await;
+        let options = PutMultipartOptions {
+            attributes,
+            extensions,
+            ..PutMultipartOptions::default()
+        };
+        return put_parts(objects, path, content, options).await;
     }
     let options = PutOptions {
         mode,
         attributes,
+        extensions,
         ..PutOptions::default()
     };
     objects.put_opts(path, payload(content), options).await?;
@@ -53,12 +61,8 @@ async fn put_parts(
     objects: &dyn ObjectStore,
     path: &Path,
     content: &[u8],
-    attributes: Attributes,
+    options: PutMultipartOptions,
 ) -> Result<(), Failure> {
-    let options = PutMultipartOptions {
-        attributes,
-        ..PutMultipartOptions::default()
-    };
     let mut upload = objects.put_multipart_opts(path, options).await?;
     if let Err(error) = send_parts(&mut *upload, content).await {
         // What is left of it costs money until the bucket's own rules remove it.

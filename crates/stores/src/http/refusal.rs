@@ -51,7 +51,7 @@ pub(super) async fn pass_or_fail(response: HttpResponse) -> Result<HttpResponse,
 impl Refusal {
     /// From the body of an answer: S3's and Azure's XML, or Google's JSON. Only code and message are
     /// kept: the rest repeats our request.
-    fn read(status: StatusCode, body: &str) -> Self {
+    pub(crate) fn read(status: StatusCode, body: &str) -> Self {
         let xml = |name: &str| between(body, &format!("<{name}>"), &format!("</{name}>"));
         let json = |name: &str| between(body, &format!("\"{name}\": \""), "\"");
         let words = |found: Option<&str>| found.unwrap_or_default().trim().to_owned();

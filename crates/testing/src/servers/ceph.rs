@@ -15,6 +15,8 @@ use crate::postgres::tls::Certificates;
 use crate::process::{free_port, run, temp_dir};
 use crate::restic::Restic;
 
+const NOTHING_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
 /// 32 bytes in base64, which encrypt nothing of worth.
 const KMS_SECRET: &str = "dGVzdGtleXRlc3RrZXl0ZXN0a2V5dGVzdGtleXRlc3Q=";
 
@@ -120,6 +122,23 @@ impl Ceph {
             .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
             .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
         restic.init().map(drop)
+    }
+
+    /// Makes a bucket with Object Lock, and so with versions.
+    ///
+    /// # Errors
+    /// [`TestingError::Unavailable`] without curl, which signs the request; [`TestingError::Failed`] with its words.
+    pub fn make_locked_bucket(&self, name: &str) -> Result<(), TestingError> {
+        needs("curl", "Ceph's Object Lock")?;
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail-with-body", "-X", "PUT"])
+            .args(["--aws-sigv4", "aws:amz:us-east-1:s3", "--user"])
+            .arg(format!("{ACCESS_KEY}:{SECRET_KEY}"))
+            .args(["-H", "x-amz-bucket-object-lock-enabled: true"])
+            // Of an empty body; curl leaves it out.
+            .args(["-H", &format!("x-amz-content-sha256: {NOTHING_SHA256}")])
+            .arg(format!("http://127.0.0.1:{}/{name}", self.port));
+        run(&mut curl).map(drop)
     }
 
     /// How many parts of unfinished uploads lie in a bucket.
