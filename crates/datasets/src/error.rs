@@ -130,6 +130,9 @@ pub fn vault_hint(error: &VaultError) -> Option<String> {
             "`rekindle vault check --read-data` tells which recovery points are hit, and `rekindle vault heal` brings back \
              what parity or a copy has"
         }
+        VaultError::NoObjectLocks { .. } => {
+            "`object_lock: { days: 30 }` beside the vault's place in rekindle.yaml asks for it"
+        }
         VaultError::WalArchive(error) => return error.hint().map(str::to_owned),
         VaultError::Store(error) if rekindle_stores::hint_of(error).is_some() => {
             rekindle_stores::hint_of(error).unwrap_or_default()

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::{
     PointSummary, RecoveryError,
     manifest::{self, DatasetEntry, Manifest},
+    object_lock,
     vault::{LOCK_WAIT, compression_of},
 };
 
@@ -57,6 +58,8 @@ pub struct BackupOutcome {
     pub warnings: Vec<String>,
     /// What is not in the point. It is then only partly what was asked for.
     pub skipped: Vec<String>,
+    /// Why not all that the vault needs is locked against deletion, if the configuration asks for that.
+    pub unlocked: Option<String>,
 }
 
 struct Job {
@@ -127,9 +130,11 @@ pub fn backup(vault: &Vault, request: &BackupRequest<'_>) -> Result<BackupOutcom
     manifest.captured = Timestamp::now();
     let snapshot = commit(backup, &manifest, request.tags.clone())?;
     tracing::info!(point = %snapshot.id, "recovery point made");
+    let took = clock.elapsed();
     Ok(BackupOutcome {
         point: PointSummary::of(&snapshot),
-        took: clock.elapsed(),
+        took,
+        unlocked: object_lock::after_writing(vault),
         warnings: manifest.warnings.clone(),
         skipped,
         manifest,

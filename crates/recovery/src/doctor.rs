@@ -12,9 +12,9 @@ use rekindle_stack::{self as stack, Stack};
 use serde::Serialize;
 
 use crate::{
-    copies::copies_status,
+    copies::{copies_status, open_copy},
     kit::{KitState, kit_state},
-    open_vault,
+    object_lock, open_vault,
     wal::utc,
 };
 
@@ -56,7 +56,7 @@ pub fn doctor(stack: &Stack, config: &Path) -> Vec<Finding> {
 }
 
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+pub(crate) struct Findings(Vec<Finding>);
 
 impl Findings {
     fn add(&mut self, level: FindingLevel, subject: &str, text: String, fix: Option<String>) {
@@ -68,15 +68,20 @@ impl Findings {
         });
     }
 
-    fn fine(&mut self, subject: &str, text: impl Into<String>) {
+    pub(crate) fn fine(&mut self, subject: &str, text: impl Into<String>) {
         self.add(FindingLevel::Fine, subject, text.into(), None);
     }
 
-    fn advice(&mut self, subject: &str, text: impl Into<String>, fix: impl Into<String>) {
+    pub(crate) fn advice(
+        &mut self,
+        subject: &str,
+        text: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
         self.add(FindingLevel::Advice, subject, text.into(), Some(fix.into()));
     }
 
-    fn problem(&mut self, subject: &str, text: impl Into<String>, fix: Option<String>) {
+    pub(crate) fn problem(&mut self, subject: &str, text: impl Into<String>, fix: Option<String>) {
         self.add(FindingLevel::Problem, subject, text.into(), fix);
     }
 }
@@ -85,7 +90,13 @@ fn look_at_vault(stack: &Stack, findings: &mut Findings) {
     let subject = "vault";
     let vault = match open_vault(&stack.vault) {
         Ok(vault) => vault,
-        Err(error) => return findings.problem(subject, with_causes(&error), error.hint()),
+        Err(error) => {
+            let hint = match stack.vault.object_lock {
+                Some(_) => Some(DELETED.to_owned()),
+                None => error.hint(),
+            };
+            return findings.problem(subject, with_causes(&error), hint);
+        }
     };
     match vault.readable_snapshots() {
         Ok((snapshots, failed)) => {
@@ -103,6 +114,7 @@ fn look_at_vault(stack: &Stack, findings: &mut Findings) {
     }
     store::look(subject, &stack.vault, findings);
     look_at_locks(&vault, findings);
+    object_lock::look_for_doctor(subject, &vault, findings);
     look_at_kit(stack, &vault, findings);
     look_at_free_space(stack, findings);
     if stack.vault.copies.is_empty() {
@@ -115,6 +127,9 @@ fn look_at_vault(stack: &Stack, findings: &mut Findings) {
     look_at_copies(stack, &vault, findings);
 }
 
+const DELETED: &str = "if somebody deleted it, `rekindle vault object-lock status` tells, and `vault object-lock \
+                       undelete` brings it back";
+
 fn look_at_copies(stack: &Stack, vault: &rekindle_vault::Vault, findings: &mut Findings) {
     for copy in copies_status(Some(vault), stack) {
         let subject = format!("copy {}", copy.name);
@@ -122,6 +137,12 @@ fn look_at_copies(stack: &Stack, vault: &rekindle_vault::Vault, findings: &mut F
         if let Some(problem) = copy.problem {
             findings.problem(&subject, problem, copy.hint);
             continue;
+        }
+        let is_locking = |other: &stack::VaultCopy| other.object_lock.is_some();
+        if stack.vault.copy(&copy.name).is_some_and(is_locking)
+            && let Ok(opened) = open_copy(&stack.vault, &copy.name)
+        {
+            object_lock::look_for_doctor(&subject, &opened, findings);
         }
         let (points, missing) = (copy.points, copy.missing_points);
         let all = points + missing;

@@ -22,6 +22,12 @@ pub enum RecoveryError {
     /// The access keys of a vault's store cannot be read.
     #[error("read the access keys of the vault's store")]
     StoreCredentials(#[source] SecretError),
+    /// Objects cannot be locked for so many days.
+    #[error("objects cannot be locked for {days} days; 1 to 36500 are possible")]
+    LockDays {
+        /// What the configuration says.
+        days: u16,
+    },
     /// The vault's password cannot be read.
     #[error("read the vault's password")]
     VaultPassword(#[source] SecretError),

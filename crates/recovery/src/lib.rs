@@ -18,6 +18,7 @@ pub mod guard;
 pub mod in_place;
 pub mod kit;
 mod manifest;
+pub mod object_lock;
 mod point;
 mod restore;
 pub mod retention;

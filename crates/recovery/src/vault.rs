@@ -3,8 +3,8 @@
 use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
 use rekindle_stack::{self as stack, SecretSource, VaultLocation};
-use rekindle_stores::{Encryption, StoreSettings};
-use rekindle_vault::{Compression, Password, Store, Vault};
+use rekindle_stores::{Encryption, LockMode, ObjectLock, StoreSettings};
+use rekindle_vault::{Compression, Password, Store, Vault, store::LockPeriod};
 
 use crate::RecoveryError;
 
@@ -66,12 +66,23 @@ fn store_settings(vault: &stack::Vault) -> Result<StoreSettings, RecoveryError> 
     settings.ca_file.clone_from(&options.ca_file);
     settings.ssh_config.clone_from(&options.ssh_config);
     settings.encryption = options.encryption.as_deref().map(encryption);
+    settings.object_lock = vault.object_lock.map(object_lock).transpose()?;
     settings.upload_limit = options.upload_limit;
     settings.download_limit = options.download_limit;
     if let Some(period) = options.retry_for {
         settings.retry_for = period.as_duration();
     }
     Ok(settings)
+}
+
+fn object_lock(lock: stack::ObjectLock) -> Result<ObjectLock, RecoveryError> {
+    let period =
+        LockPeriod::of_days(lock.days).ok_or(RecoveryError::LockDays { days: lock.days })?;
+    let mode = match lock.mode {
+        stack::ObjectLockMode::Governance => LockMode::Governance,
+        stack::ObjectLockMode::Compliance => LockMode::Compliance,
+    };
+    Ok(ObjectLock { mode, period })
 }
 
 /// The configuration has no others.

@@ -1,8 +1,8 @@
 //! The configuration as it is in effect: defaults filled in, secrets masked.
 
 use crate::model::{
-    Check, Dataset, Expectation, LogicalDump, PostgresDataset, Retention, Runtime, ScheduledTask,
-    Service, SqlQuery, Stack, StoreOptions, Vault, VaultCopy, WalMode,
+    Check, Dataset, Expectation, LogicalDump, ObjectLock, PostgresDataset, Retention, Runtime,
+    ScheduledTask, Service, SqlQuery, Stack, StoreOptions, Vault, VaultCopy, WalMode,
 };
 use crate::secret::SecretSource;
 use crate::yaml::Yaml;
@@ -111,6 +111,7 @@ fn vault(vault: &Vault) -> Yaml {
     map.secret("password", Some(&vault.password));
     map.secret("credentials", vault.credentials.as_ref());
     map.maybe("storage_class", vault.storage_class.as_ref());
+    add_object_lock(vault.object_lock, &mut map);
     add_store(&vault.store, &mut map);
     map.add("compression", Yaml::text(vault.compression));
     if let Some(size) = vault.pack_size {
@@ -139,8 +140,18 @@ fn copy(copy: &VaultCopy) -> Yaml {
     if let Some(rules) = &copy.retention {
         map.add("retention", retention(rules));
     }
+    add_object_lock(copy.object_lock, &mut map);
     add_store(&copy.store, &mut map);
     map.done()
+}
+
+fn add_object_lock(lock: Option<ObjectLock>, map: &mut Entries) {
+    if let Some(lock) = lock {
+        let mut inner = Entries::default();
+        inner.add("mode", Yaml::text(lock.mode));
+        inner.add("days", Yaml::plain(lock.days));
+        map.add("object_lock", inner.done());
+    }
 }
 
 /// What is set; without anything, nothing.

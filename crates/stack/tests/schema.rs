@@ -57,6 +57,10 @@ fn the_reader_knows_exactly_the_keys_of_the_schema() {
             format!("stack: s\nvault: {{copies: [{{qqqqqq: 1}}]}}\n{services}"),
         ),
         (
+            "/$defs/ObjectLock".to_owned(),
+            format!("stack: s\nvault: {{object_lock: {{qqqqqq: 1}}}}\n{services}"),
+        ),
+        (
             "/$defs/Service".to_owned(),
             format!("{base}services: {{a: {{qqqqqq: 1}}}}"),
         ),

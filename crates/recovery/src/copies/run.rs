@@ -14,7 +14,7 @@ use super::{
     removes_wal, wanted,
     worth::worth_having,
 };
-use crate::RecoveryError;
+use crate::{RecoveryError, object_lock};
 
 /// What was done for one copy.
 #[derive(Debug)]
@@ -118,6 +118,9 @@ fn run_one(
         name: copy.name.to_string(),
         source: Box::new(source),
     });
+    outcome
+        .warnings
+        .extend(object_lock::after_writing(&opened.vault));
     remember(main, opened, &outcome);
     outcome
 }

@@ -83,7 +83,8 @@ pub fn run(app: &App, args: &BackupArgs, out: &mut dyn Write) -> Result<Exit, Cl
         copy::write_outcomes(app, copies, out)?;
     }
     let all_filled = filled.is_some() && copies.iter().all(CopyOutcome::is_complete);
-    let is_whole = outcome.skipped.is_empty() && all_filled && protected.is_ok();
+    let is_locked = outcome.unlocked.is_none();
+    let is_whole = outcome.skipped.is_empty() && is_locked && all_filled && protected.is_ok();
     Ok(if is_whole { Exit::Done } else { Exit::Partly })
 }
 
@@ -145,6 +146,7 @@ fn write_outcome_json(
             "warnings": outcome.warnings,
             "skipped": outcome.skipped,
             "parity": parity,
+            "unlocked": outcome.unlocked,
             "copies": copy::outcomes_json(copies),
         }),
     )
@@ -166,6 +168,9 @@ fn write_outcome(app: &App, outcome: &BackupOutcome, out: &mut dyn Write) -> Res
         .warnings
         .iter()
         .for_each(|warning| app.warn(warning));
+    if let Some(reason) = &outcome.unlocked {
+        app.warn(reason);
+    }
     for skipped in &outcome.skipped {
         app.warn(format_args!("skipped: {skipped}"));
     }

@@ -3,6 +3,7 @@
 mod check;
 mod heal;
 mod keys;
+mod object_lock;
 pub mod parity;
 mod prune;
 mod rebuild_index;
@@ -78,6 +79,9 @@ pub enum VaultCommand {
     Stats,
     /// List, add, remove and change the passwords that open the vault
     Keys(keys::KeysArgs),
+    /// Look after the locks that keep objects of a bucket from being deleted
+    #[command(subcommand)]
+    ObjectLock(object_lock::ObjectLockCommand),
     /// Remove locks that nobody can be behind
     Unlock,
 }
@@ -97,6 +101,7 @@ pub fn run(app: &App, command: &VaultCommand, out: &mut dyn Write) -> Result<Exi
         VaultCommand::Salvage(args) => salvage::run(app, args, out),
         VaultCommand::Stats => stats(app, &app.vault()?, out),
         VaultCommand::Keys(args) => keys::run(app, args, out),
+        VaultCommand::ObjectLock(command) => object_lock::run(app, command, out),
         VaultCommand::Unlock => unlock(app, &app.vault()?, out),
     }
 }

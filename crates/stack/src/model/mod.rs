@@ -16,4 +16,4 @@ pub use rules::{
 };
 pub use service::{HealthCheck, Priority, Service};
 pub use stack::{Runtime, Stack};
-pub use vault::{Compression, StoreOptions, Vault, VaultCopy};
+pub use vault::{Compression, ObjectLock, ObjectLockMode, StoreOptions, Vault, VaultCopy};

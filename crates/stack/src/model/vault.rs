@@ -24,6 +24,9 @@ pub struct Vault {
     pub credentials: Option<SecretSource>,
     /// Storage class of its packs, as the store names it. Default: the bucket's.
     pub storage_class: Option<String>,
+    /// S3 only: objects are locked against deletion, so that a thief with this machine's access keys cannot
+    /// destroy them. The bucket must have been made with Object Lock. Default: not locked.
+    pub object_lock: Option<ObjectLock>,
     /// How its store is spoken to, where the place alone does not say it.
     #[schemars(extend("default" = {}))]
     pub store: StoreOptions,
@@ -64,6 +67,8 @@ pub struct VaultCopy {
     pub password: Option<SecretSource>,
     /// Which recovery points are kept in the copy. Default: the stack's.
     pub retention: Option<Retention>,
+    /// Locks its objects against deletion; as `vault.object_lock`.
+    pub object_lock: Option<ObjectLock>,
     /// How its store is spoken to; as `vault.store`.
     #[schemars(extend("default" = {}))]
     pub store: StoreOptions,
@@ -86,6 +91,7 @@ impl Vault {
                 .unwrap_or_else(|| self.password.clone()),
             credentials: copy.credentials.clone(),
             storage_class: copy.storage_class.clone(),
+            object_lock: copy.object_lock,
             store: copy.store.clone(),
             // Its disk is its own matter, and a prune of the copy keeps up what it has.
             parity: None,
@@ -119,6 +125,31 @@ pub struct StoreOptions {
     pub retry_for: Option<Period>,
     /// SFTP: configuration of the SSH client, in place of the user's own.
     pub ssh_config: Option<PathBuf>,
+}
+
+/// How objects are locked against deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ObjectLock {
+    /// How the lock is meant.
+    #[schemars(extend("default" = "governance"))]
+    pub mode: ObjectLockMode,
+    /// What is needed stays locked for so many days at least, counted from the last backup: 1 to 36500.
+    #[schemars(range(min = 1, max = 36500))]
+    pub days: u16,
+}
+
+choice! {
+    /// How a lock on objects is meant.
+    #[derive(Default)]
+    "mode of object locks" ObjectLockMode {
+        /// Whoever has the right `s3:BypassGovernanceRetention` may end it early; Rekindle needs it not.
+        #[default]
+        Governance = "governance",
+        /// Nobody may end it early, whoever owns the bucket.
+        Compliance = "compliance",
+    }
 }
 
 choice! {

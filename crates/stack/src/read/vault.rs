@@ -1,7 +1,8 @@
 //! `vault` and its copies.
 
 use super::{Context, Fields, rules, scalar};
-use crate::model::{StoreOptions, Vault, VaultCopy};
+use crate::location::VaultLocation;
+use crate::model::{ObjectLock, StoreOptions, Vault, VaultCopy};
 use crate::node::{Node, Value};
 use crate::secret::SecretSource;
 
@@ -15,6 +16,7 @@ pub(super) fn vault(node: &Node, ctx: &mut Context<'_>) -> Option<Vault> {
     warn_if_inline(&password, node, ctx);
     let credentials = f.secret("credentials", ctx);
     let storage_class = f.optional("storage_class", ctx, scalar::filled_text);
+    let object_lock = object_lock(&mut f, at.as_ref(), ctx);
     let store = f.optional("store", ctx, store).unwrap_or_default();
     let compression = f
         .optional("compression", ctx, scalar::choice)
@@ -29,6 +31,7 @@ pub(super) fn vault(node: &Node, ctx: &mut Context<'_>) -> Option<Vault> {
         password: password?,
         credentials,
         storage_class,
+        object_lock,
         store,
         compression,
         pack_size,
@@ -120,6 +123,7 @@ fn copy(node: &Node, ctx: &mut Context<'_>) -> Option<VaultCopy> {
     let password = f.secret("password", ctx);
     warn_if_inline(&password, node, ctx);
     let retention = f.optional("retention", ctx, rules::retention);
+    let object_lock = object_lock(&mut f, at.as_ref(), ctx);
     let store = f.optional("store", ctx, store).unwrap_or_default();
     f.finish(ctx);
     Some(VaultCopy {
@@ -129,8 +133,45 @@ fn copy(node: &Node, ctx: &mut Context<'_>) -> Option<VaultCopy> {
         credentials,
         password,
         retention,
+        object_lock,
         store,
     })
+}
+
+/// How objects are locked, and that they can be: nobody must believe in a lock that is none.
+fn object_lock(
+    f: &mut Fields<'_>,
+    at: Option<&VaultLocation>,
+    ctx: &mut Context<'_>,
+) -> Option<ObjectLock> {
+    let lock = f.optional("object_lock", ctx, read_object_lock)?;
+    if at.is_some_and(|at| !matches!(at, VaultLocation::S3 { .. })) {
+        let help = "leave it out, or put the vault into a bucket: `at: \"s3://bucket/prefix\"`";
+        if let Some(entry) = f.entry("object_lock") {
+            let message = "only a place of S3 has Object Lock";
+            ctx.error(entry.place, message, Some(help.to_owned()));
+        }
+        return None;
+    }
+    Some(lock)
+}
+
+fn read_object_lock(node: &Node, ctx: &mut Context<'_>) -> Option<ObjectLock> {
+    let mut f = Fields::of(node, "how objects are locked", ctx)?;
+    let mode = f.optional("mode", ctx, scalar::choice).unwrap_or_default();
+    let days = f.required("days", ctx, days);
+    f.finish(ctx);
+    Some(ObjectLock { mode, days: days? })
+}
+
+fn days(node: &Node, ctx: &mut Context<'_>) -> Option<u16> {
+    const MOST: u32 = 36_500;
+    let days = scalar::count(node, ctx)?;
+    if days > MOST {
+        ctx.error(node.place, "objects are locked for 1 to 36500 days", None);
+        return None;
+    }
+    u16::try_from(days).ok()
 }
 
 fn store(node: &Node, ctx: &mut Context<'_>) -> Option<StoreOptions> {
