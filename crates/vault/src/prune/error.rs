@@ -32,6 +32,13 @@ pub enum PruneError {
         /// What was noticed.
         reason: String,
     },
+    /// There is no recovery point at all. Perhaps the snapshot files are lost: then these packs are
+    /// what a salvage finds the points in.
+    #[error("there is no recovery point, and {packs} packs would be removed; nothing was removed")]
+    NoPoints {
+        /// How many packs.
+        packs: usize,
+    },
     /// Others worked in the vault for as long as we were willing to wait.
     #[error("nothing was removed: after {} s the vault is still in use", waited.as_secs())]
     InUse {
@@ -64,6 +71,10 @@ impl PruneError {
             }
             Self::Vault(error) if error.is_damage_or_missing() => {
                 "`rekindle vault check` names the files and points that are hit"
+            }
+            Self::NoPoints { .. } => {
+                "were all points forgotten on purpose? Then `rekindle vault prune --now` removes the packs; \
+                 if not, `rekindle vault salvage` finds points whose snapshot files are lost"
             }
             Self::InUse { source, .. } if source.is_stale => {
                 "its owner looks dead: `rekindle vault unlock` removes such locks"

@@ -9,7 +9,9 @@
 //! A pack that the store locks against deletion stays marked until that lock is over.
 //!
 //! A writer that takes no lock may count on a pack that is being marked; within the grace, nothing
-//! it wrote is lost. Whatever cannot be read or listed whole ends a prune with nothing removed.
+//! it wrote is lost. Whatever cannot be read or listed whole ends a prune with nothing removed. Where
+//! there is not one recovery point, nothing is removed unless that is asked for by [`Grace::None`]: a
+//! vault that lost its snapshot files looks the same, and a salvage finds its points in the packs.
 
 mod error;
 mod ledger;
@@ -160,6 +162,10 @@ impl Vault {
         let decided = plan::decide(&ledger, unlisted, options, now);
         let mut decision = decided.map_err(Missing::into_error)?;
         decision.plan.snapshots = snapshots.len() as u64;
+        let packs = decision.removals();
+        if snapshots.is_empty() && packs > 0 && options.grace != Grace::None {
+            return Err(PruneError::NoPoints { packs });
+        }
         let locked = self.locked_packs(&decision.to_remove(&ledger), now)?;
         decision.wait_for_locks(&ledger, &locked);
         Ok(Survey {

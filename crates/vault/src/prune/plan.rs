@@ -318,6 +318,12 @@ impl Decision {
         }
     }
 
+    /// How many packs it removes whose grace is over.
+    pub fn removals(&self) -> usize {
+        let removed = self.fates.iter().filter(|fate| **fate == Fate::Remove);
+        removed.count()
+    }
+
     fn step(&mut self, pack: &Pack, figures: Figures, step: PackStep) {
         self.plan.steps.push(PlannedPack {
             pack: pack.id,

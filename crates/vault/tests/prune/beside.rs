@@ -3,10 +3,7 @@
 use std::{
     io::Write,
     process::Stdio,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
@@ -14,72 +11,16 @@ use std::{
 use rekindle_testing::data::file_tree;
 use rekindle_vault::{
     Grace, LockMode, PackStep, Progress, PruneError, PruneOptions, Snapshot, SnapshotDraft, Store,
-    Vault,
-    store::{FileKind, Listed, MemoryStore, ObjectKey, StoreError},
+    Vault, store::FileKind,
 };
 
 use crate::{
     assert_holds, assert_whole,
     common::{self, Place, assert_restores},
+    hooked::Hooked,
     noise, with_waste,
-    world::{Files, World, back_up, eager, fill, hour, names, prune},
+    world::{Files, World, back_up, counted_on_leaving, eager, fill, hour, names, prune},
 };
-
-/// Does something else before operation number `at`, counted from 0.
-struct Hooked<'a> {
-    inner: Arc<MemoryStore>,
-    at: u64,
-    operations: AtomicU64,
-    action: Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
-}
-
-impl Hooked<'_> {
-    fn count(&self) {
-        if self.operations.fetch_add(1, Ordering::SeqCst) == self.at {
-            let action = self.action.lock().unwrap().take();
-            action.unwrap()();
-        }
-    }
-}
-
-impl Store for Hooked<'_> {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn read(&self, key: &ObjectKey) -> Result<Vec<u8>, StoreError> {
-        self.count();
-        self.inner.read(key)
-    }
-
-    fn read_range(&self, key: &ObjectKey, at: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
-        self.count();
-        self.inner.read_range(key, at, buffer)
-    }
-
-    fn create(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
-        self.count();
-        self.inner.create(key, content)
-    }
-
-    fn replace(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
-        self.inner.replace(key, content)
-    }
-
-    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.count();
-        self.inner.delete(key)
-    }
-
-    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
-        self.count();
-        self.inner.list(folder)
-    }
-
-    fn listing_lag(&self) -> Duration {
-        Duration::ZERO
-    }
-}
 
 /// Points and what they must hold.
 type Points = Vec<(Snapshot, Files)>;
@@ -102,14 +43,8 @@ fn at_every_moment(
             },
             Arc::clone(&made),
         );
-        let hooked = Arc::new(Hooked {
-            inner: Arc::clone(&here.store),
-            at,
-            operations: AtomicU64::new(0),
-            action: Mutex::new(Some(Box::new(move || {
-                *result.lock().unwrap() = act(&other, now)
-            }))),
-        });
+        let action = Box::new(move || *result.lock().unwrap() = act(&other, now));
+        let hooked = Hooked::before(Arc::clone(&here.store) as Arc<dyn Store>, at, action);
         match prune(
             &here.vault.through(Arc::clone(&hooked) as Arc<dyn Store>),
             hour(now),
@@ -117,7 +52,7 @@ fn at_every_moment(
             Ok(_) | Err(PruneError::InUse { .. } | PruneError::ChangedMeanwhile) => {}
             Err(error) => panic!("at {at}: {}", common::chain(&error)),
         }
-        let is_over = hooked.operations.load(Ordering::SeqCst) <= at;
+        let is_over = hooked.is_left();
         let made = std::mem::take(&mut *made.lock().unwrap());
         for later in [0, 2, 30, 60] {
             if later > 0 {
@@ -126,6 +61,8 @@ fn at_every_moment(
             for (point, files) in points.iter().chain(&made) {
                 assert_holds(&here.vault, point, files);
             }
+            let lost_to_restic = counted_on_leaving(&here.vault);
+            assert!(lost_to_restic.is_empty(), "at {at}: {lost_to_restic:?}");
             assert_whole(&here.vault);
         }
         let plan = here.vault.plan_prune(&eager(hour(now + 90))).unwrap();
@@ -190,21 +127,17 @@ fn a_writer_without_locks_that_ends_within_the_grace_loses_nothing() {
         let writer = fill(&here.without_locks(), &reviving()).unwrap();
         let made = Arc::new(Mutex::new(None));
         let result = Arc::clone(&made);
-        let hooked = Arc::new(Hooked {
-            inner: Arc::clone(&here.store),
-            at,
-            operations: AtomicU64::new(0),
-            action: Mutex::new(Some(Box::new(move || {
-                let draft = SnapshotDraft::default();
-                *result.lock().unwrap() = Some(writer.finish(draft).unwrap());
-            }))),
+        let action = Box::new(move || {
+            let draft = SnapshotDraft::default();
+            *result.lock().unwrap() = Some(writer.finish(draft).unwrap());
         });
+        let hooked = Hooked::before(Arc::clone(&here.store) as Arc<dyn Store>, at, action);
         prune(
             &here.vault.through(Arc::clone(&hooked) as Arc<dyn Store>),
             hour(0),
         )
         .unwrap();
-        let is_over = hooked.operations.load(Ordering::SeqCst) <= at;
+        let is_over = hooked.is_left();
         // Dropped, it commits nothing; then it was too late for this prune.
         let Some(made) = made.lock().unwrap().take() else {
             assert!(is_over);

@@ -6,7 +6,7 @@ use rekindle_vault::{
 };
 
 use crate::{
-    assert_holds, assert_whole, noise, with_waste,
+    assert_holds, assert_whole, noise, prune_at_once, with_waste,
     world::{World, back_up, hour, names, objects, prune},
 };
 
@@ -113,8 +113,7 @@ fn what_is_missing_is_named() {
         );
         // Without the point nothing is missing, and the index forgets the pack.
         here.vault.forget(&[point.id]).unwrap();
-        prune(&here.vault, hour(0)).unwrap();
-        prune(&here.vault, hour(25)).unwrap();
+        prune_at_once(&here.vault);
         assert!(names(&*here.store, FileKind::Index).is_empty());
         assert_whole(&here.vault);
     }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rekindle_vault::{Progress, PruneOptions, Vault, store::LocalStore};
+use rekindle_vault::{Grace, Progress, PruneOptions, Vault, store::LocalStore};
 
 use crate::{
     assert_holds,
@@ -107,8 +107,11 @@ fn a_prune_may_be_killed_at_any_moment() {
     assert!(interrupted >= KILLS / 4, "{interrupted} of {KILLS}");
     let progress = Arc::new(Progress::default());
     for later in [1, 26, 51] {
-        let hours = i64::from(KILLS) * 26 + later;
-        vault.prune(&options(hours), &progress).unwrap();
+        let options = PruneOptions {
+            grace: Grace::None,
+            ..options(i64::from(KILLS) * 26 + later)
+        };
+        vault.prune(&options, &progress).unwrap();
     }
     assert_eq!(vault.stats().unwrap().packs, 0);
     vault.unlock_stale().unwrap();

@@ -8,6 +8,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/hooked.rs"]
+mod hooked;
 #[path = "../common/world.rs"]
 mod world;
 
@@ -20,8 +22,9 @@ use std::sync::Arc;
 
 use rekindle_testing::data::Random;
 use rekindle_vault::{
-    Grace, MaxUnused, PackStep, Progress, PruneOptions, Snapshot, Thoroughness, Vault,
-    store::FileKind,
+    Grace, MaxUnused, PackStep, Progress, PruneError, PruneOptions, Snapshot, Store, Thoroughness,
+    Vault,
+    store::{FileKind, ObjectKey},
 };
 use world::{Files, World, back_up, contents, eager, hour, names, prune, stored_bytes};
 
@@ -161,18 +164,47 @@ fn without_grace_all_is_done_at_once() {
     assert!(world.vault.plan_prune(&options).unwrap().steps.is_empty());
 }
 
+/// Removes all that nothing needs, also where there is no point.
+fn prune_at_once(vault: &Vault) {
+    let options = PruneOptions {
+        grace: Grace::None,
+        ..eager(hour(25))
+    };
+    vault.prune(&options, &Default::default()).unwrap();
+}
+
 #[test]
-fn a_vault_without_points_is_emptied() {
+fn a_vault_without_points_is_emptied_only_when_that_is_asked_for() {
     let (world, point, _) = with_waste();
     world.vault.forget(&[point.id]).unwrap();
     prune(&world.vault, hour(0)).unwrap();
-    prune(&world.vault, hour(25)).unwrap();
+    let error = prune(&world.vault, hour(25)).unwrap_err();
+    assert!(matches!(error, PruneError::NoPoints { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("--now"));
+    prune_at_once(&world.vault);
     for kind in [FileKind::Pack, FileKind::Index, FileKind::Lock] {
         assert!(names(&*world.store, kind).is_empty(), "{kind:?}");
     }
     let files = noise(0..3, 1000);
     let point = back_up(&world.vault, &files).unwrap();
     assert_holds(&world.vault, &point, &files);
+}
+
+#[test]
+fn points_whose_snapshot_files_are_lost_can_be_salvaged_after_any_number_of_prunes() {
+    let (world, point, kept) = with_waste();
+    let lost = ObjectKey::of(FileKind::Snapshot, &point.id);
+    let file = world.store.read(&lost).unwrap();
+    world.store.delete(&lost).unwrap();
+    prune(&world.vault, hour(0)).unwrap();
+    for at in [25, 50, 75] {
+        prune(&world.vault, hour(at)).unwrap_err();
+    }
+    world.store.create(&lost, &file).unwrap();
+    assert_holds(&world.vault, &point, &kept);
+    prune(&world.vault, hour(100)).unwrap();
+    assert_holds(&world.vault, &point, &kept);
+    assert_whole(&world.vault);
 }
 
 #[test]
