@@ -7,19 +7,30 @@
 )]
 
 mod common;
+#[path = "common/hooked.rs"]
+mod hooked;
+#[path = "common/world.rs"]
+mod world;
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use common::{AT, Place, assert_same, assert_whole, back_up, chain, password};
+use hooked::Hooked;
 use rekindle_testing::{
     data::Random,
     faults::{TreeDigest, cut, delete, files_below, flip_bit, tree_digest},
 };
 use rekindle_vault::{
     BlobKind, Chunking, ConfigRemade, Node, NodeKind, Password, RestoreOptions, Salvage,
-    SalvagePoint, SalvagedPoint, Snapshot, SnapshotDraft, Thoroughness, TreePath, Vault,
-    VaultError, store::LocalStore,
+    SalvagePoint, SalvagedPoint, Snapshot, SnapshotDraft, Store, Thoroughness, TreePath, Vault,
+    VaultError,
+    store::{LocalStore, ObjectKey},
 };
+use world::World;
 
 struct Setting {
     place: Place,
@@ -283,6 +294,37 @@ fn a_lost_configuration_is_made_anew_and_nothing_else_changes() {
         assert_eq!(fs::read(&config).unwrap(), original);
         let aside = files_below(&setting.dir("rekindle/set-aside"));
         assert_eq!(aside.is_ok_and(|files| !files.is_empty()), damaged);
+    }
+}
+
+#[test]
+fn of_two_who_make_a_lost_configuration_anew_only_one_does() {
+    let world = World::new();
+    world::back_up(&world.vault, &[("file".to_owned(), vec![7; 300])].into()).unwrap();
+    let damaged = || {
+        let here = world.copy();
+        here.store
+            .overwrite(&ObjectKey::config(), b"damaged".to_vec());
+        here.store as Arc<dyn Store>
+    };
+    for at in 0.. {
+        let (store, theirs) = (damaged(), Arc::new(Mutex::new(None)));
+        let (others, result) = (Arc::clone(&store), Arc::clone(&theirs));
+        let action = Box::new(move || {
+            let made = Vault::remake_config(others, &password(), &[]);
+            *result.lock().unwrap() = Some(made);
+        });
+        let hooked = Hooked::before(Arc::clone(&store), at, action);
+        let ours = Vault::remake_config(Arc::clone(&hooked) as Arc<dyn Store>, &password(), &[]);
+        if hooked.is_left() {
+            assert!(at > 8, "it was tried at {at} moments");
+            return;
+        }
+        let outcomes = [Some(ours), theirs.lock().unwrap().take()];
+        let made = outcomes.iter().flatten();
+        let made = made.filter(|made| matches!(made, Ok(ConfigRemade::New)));
+        assert_eq!(made.count(), 1, "at {at}: {outcomes:?}");
+        assert_whole(&Vault::open(store, &password()).unwrap());
     }
 }
 

@@ -156,6 +156,11 @@ impl Vault {
         }
         let vault = open_by_other_files(store, password)?;
         let lock = vault.lock(LockMode::Exclusive)?;
+        // Another one would make the vault a stranger to its copies, so a single bad answer of the store is no reason,
+        // nor is the time in which somebody else did the same.
+        if vault.has_config()? {
+            return Ok(ConfigRemade::WasWhole);
+        }
         let (sealed, how) = vault.config_from(sources)?;
         let aside = SetAside::at(Timestamp::now());
         match aside.copy(&*vault.store, &ObjectKey::config()) {
@@ -165,6 +170,22 @@ impl Vault {
         lock.ensure_held()?;
         vault.store.replace(&ObjectKey::config(), &sealed)?;
         Ok(how)
+    }
+
+    /// Whether there is a configuration that this key opens.
+    fn has_config(&self) -> Result<bool, VaultError> {
+        match self
+            .store
+            .read(&ObjectKey::config())
+            .map_err(VaultError::from)
+        {
+            Ok(mut sealed) => {
+                let plain = self.key.open_in_place(&mut sealed);
+                Ok(plain.is_ok_and(|plain| serde_json::from_slice::<Config>(plain).is_ok()))
+            }
+            Err(error) if error.is_damage_or_missing() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn config_from(&self, sources: &[Self]) -> Result<(Vec<u8>, ConfigRemade), VaultError> {
