@@ -17,9 +17,9 @@ use rekindle_testing::{
     faults::{TreeDigest, tree_digest},
 };
 use rekindle_vault::{
-    BlobKind, CheckReport, CopyOptions, HealOptions, HealReport, LocalTree, LockMode, Progress,
-    PruneOptions, RestoreError, Snapshot, Store, Thoroughness, TreePath, Vault, VaultError,
-    WalEffort, WalFile,
+    BlobKind, CheckReport, CopyOptions, HealOptions, HealReport, LocalTree, LockMode, PackedBlob,
+    Progress, PruneOptions, RestoreError, Snapshot, Store, Thoroughness, TreePath, Vault,
+    VaultError, WalEffort, WalFile,
     store::{FileKind, MemoryStore, ObjectKey},
 };
 
@@ -99,6 +99,10 @@ const MATRIX: [(What, Damage, [Outcome; 5]); 24] = [
 /// The files of a vault, to be taken as often as needed.
 struct Setting {
     place: Place,
+    /// Opened once: a password costs time on purpose.
+    vault: Vault,
+    /// A pack of data, how long it is, and a byte inside one of its blobs.
+    pack: (ObjectKey, usize, usize),
     files: Vec<(ObjectKey, Vec<u8>)>,
     expected: TreeDigest,
     copy: Vault,
@@ -142,6 +146,8 @@ impl Setting {
         let expected = tree_digest(&place.source()).unwrap();
         Self {
             place,
+            pack: pack_of_data(&vault, &store),
+            vault,
             files,
             expected,
             copy,
@@ -194,23 +200,17 @@ impl Setting {
                 let text = key.as_str().replace("0001.zst", "0002.zst");
                 (ObjectKey::parse(&text).unwrap(), middle)
             }
-            PackHeader | PackBody => {
-                let store = Arc::new(MemoryStore::new());
-                for (key, content) in &self.files {
-                    store.create(key, content).unwrap();
-                }
-                let vault = Vault::open(Arc::clone(&store) as Arc<dyn Store>, &password()).unwrap();
-                let index = vault.load_index().unwrap();
-                let (pack, blobs) = index
-                    .by_pack()
-                    .into_iter()
-                    .find(|(_, blobs)| blobs.iter().any(|blob| blob.kind == BlobKind::Data))
-                    .unwrap();
-                let key = ObjectKey::of(FileKind::Pack, &pack);
-                let length = store.read(&key).unwrap().len();
-                let body = blobs[1].offset as usize + 100;
-                (key, if what == PackBody { body } else { length - 20 })
-            }
+            PackHeader => (self.pack.0.clone(), self.pack.1 - 20),
+            PackBody => (self.pack.0.clone(), self.pack.2),
+        }
+    }
+
+    /// The damaged vault. Only what hits the configuration or the key shows when it is opened.
+    fn open(&self, store: &Arc<MemoryStore>, what: What) -> Result<Vault, VaultError> {
+        let store = Arc::clone(store) as Arc<dyn Store>;
+        match what {
+            Config | Key => Vault::open(store, &password()),
+            _ => Ok(self.vault.through(store)),
         }
     }
 
@@ -229,6 +229,15 @@ impl Setting {
             |(file, content): &(WalFile, Vec<u8>)| wal.get(file).unwrap().as_ref() == Some(content);
         report.is_whole() && self.wal.iter().all(has) && self.restore(vault).is_ok()
     }
+}
+
+fn pack_of_data(vault: &Vault, store: &MemoryStore) -> (ObjectKey, usize, usize) {
+    let packs = vault.load_index().unwrap().by_pack();
+    let has_data = |blobs: &[PackedBlob]| blobs.iter().any(|blob| blob.kind == BlobKind::Data);
+    let (pack, blobs) = packs.iter().find(|(_, blobs)| has_data(blobs)).unwrap();
+    let key = ObjectKey::of(FileKind::Pack, pack);
+    let length = store.read(&key).unwrap().len();
+    (key, length, blobs[1].offset as usize + 100)
 }
 
 fn files_of(store: &MemoryStore) -> Vec<(ObjectKey, Vec<u8>)> {
@@ -346,12 +355,14 @@ fn prune_outcome(store: &MemoryStore, vault: &Vault, cell: &Cell) -> Outcome {
 }
 
 fn heal_outcome(setting: &Setting, store: &Arc<MemoryStore>, cell: &Cell) -> Outcome {
-    let inner = || Arc::clone(store) as Arc<dyn Store>;
     let copies = std::slice::from_ref(&setting.copy);
-    if let Err(error) = Vault::remake_config(inner(), &password(), copies) {
-        return refused(&error, &cell.key, cell.what, cell.how);
+    if matches!(cell.what, Config | Key) {
+        let store = Arc::clone(store) as Arc<dyn Store>;
+        if let Err(error) = Vault::remake_config(store, &password(), copies) {
+            return refused(&error, &cell.key, cell.what, cell.how);
+        }
     }
-    let vault = Vault::open(inner(), &password()).unwrap();
+    let vault = setting.open(store, cell.what).unwrap();
     let report: HealReport = vault.heal(copies, &HealOptions::default()).unwrap();
     assert!(report.is_whole(), "{cell}: {report:?}");
     if report.found_nothing() && cell.what != Config {
@@ -375,11 +386,12 @@ impl fmt::Display for Cell {
 
 /// Opens the vault, or tells what came of that.
 fn with_vault(
+    setting: &Setting,
     store: &Arc<MemoryStore>,
     cell: &Cell,
     work: impl FnOnce(&Vault) -> Outcome,
 ) -> Outcome {
-    match Vault::open(Arc::clone(store) as Arc<dyn Store>, &password()) {
+    match setting.open(store, cell.what) {
         Ok(vault) => work(&vault),
         Err(error) => {
             assert!(
@@ -406,21 +418,27 @@ fn each_operation_on_each_damage_ends_as_the_table_says() {
             let handles = [
                 scope.spawn(move || {
                     let (store, cell) = fresh();
-                    with_vault(&store, &cell, |vault| check_outcome(vault, &cell.key))
+                    with_vault(setting, &store, &cell, |vault| {
+                        check_outcome(vault, &cell.key)
+                    })
                 }),
                 scope.spawn(move || {
                     let (store, cell) = fresh();
-                    with_vault(&store, &cell, |vault| {
+                    with_vault(setting, &store, &cell, |vault| {
                         restore_outcome(setting, vault, &cell)
                     })
                 }),
                 scope.spawn(move || {
                     let (store, cell) = fresh();
-                    with_vault(&store, &cell, |vault| backup_outcome(setting, vault, &cell))
+                    with_vault(setting, &store, &cell, |vault| {
+                        backup_outcome(setting, vault, &cell)
+                    })
                 }),
                 scope.spawn(move || {
                     let (store, cell) = fresh();
-                    with_vault(&store, &cell, |vault| prune_outcome(&store, vault, &cell))
+                    with_vault(setting, &store, &cell, |vault| {
+                        prune_outcome(&store, vault, &cell)
+                    })
                 }),
                 scope.spawn(move || {
                     let (store, cell) = fresh();
