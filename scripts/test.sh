@@ -7,6 +7,11 @@ export REKINDLE_TEST_SKIPS=${REKINDLE_TEST_SKIPS:-$PWD/target/test-skips.txt}
 mkdir -p "$(dirname "$REKINDLE_TEST_SKIPS")"
 : >"$REKINDLE_TEST_SKIPS"
 
+# Built once, so that no test takes the minutes. What cannot be built is skipped, and said.
+cargo build --manifest-path tools/rustic/Cargo.toml --locked --quiet \
+    --target-dir "${REKINDLE_TEST_CACHE:-target/test-servers}/rustic" ||
+    echo "rustic could not be built; tests that need it will say so."
+
 # Documentation first, so that the closing lines are those of the tests proper.
 cargo test --workspace --locked --doc --quiet
 documentation=$?

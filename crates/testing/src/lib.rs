@@ -1,7 +1,7 @@
 //! Real servers, real damage, and the fixtures that tests share.
 //!
 //! Start at [`Postgres::builder`](postgres::Postgres::builder) for a server of one's own, at
-//! [`restic::Restic`] and [`age`] for the stock programs that a vault is held against, at [`faults`] for what
+//! [`restic::Restic`], [`rustic::Rustic`] and [`age`] for the stock programs that a vault is held against, at [`faults`] for what
 //! goes wrong in the world, at [`servers`] for stores elsewhere, and at [`data`] and [`hard`] for what to back up.
 //!
 //! Everything runs on free ports of 127.0.0.1 and in temporary directories, is stopped by process
@@ -23,6 +23,7 @@ pub mod load;
 pub mod postgres;
 pub mod process;
 pub mod restic;
+pub mod rustic;
 pub mod servers;
 pub mod skip;
 

@@ -244,13 +244,15 @@ pub(crate) fn workspace_target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map(PathBuf::from)
         .filter(|dir| dir.is_absolute())
-        .unwrap_or_else(|| {
-            let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-            crates
-                .and_then(Path::parent)
-                .unwrap_or(Path::new("/var/tmp"))
-                .join("target")
-        })
+        .unwrap_or_else(|| workspace_root().join("target"))
+}
+
+/// The workspace's own directory.
+pub(crate) fn workspace_root() -> &'static Path {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    crates
+        .and_then(Path::parent)
+        .unwrap_or(Path::new("/var/tmp"))
 }
 
 #[cfg(test)]

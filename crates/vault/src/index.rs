@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     blob::BlobKind,
@@ -485,8 +485,17 @@ pub(crate) struct StoredBlob {
     kind: StoredKind,
     offset: u32,
     length: u32,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        skip_serializing_if = "is_zero",
+        deserialize_with = "null_is_zero"
+    )]
     uncompressed_length: u32,
+}
+
+/// Of a blob that is not compressed rustic says `null`, where restic says nothing.
+fn null_is_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
@@ -599,6 +608,22 @@ mod tests {
             length: 100,
             uncompressed_length: Some(number + 1),
         }
+    }
+
+    #[test]
+    fn a_blob_that_rustic_lists_without_compression_is_read() {
+        let id = Id::of(b"x");
+        let blob = |length: &str| {
+            let text = format!(
+                r#"{{"packs":[{{"id":"{id}","blobs":[{{"id":"{id}","type":"data","offset":0,"length":40{length}}}]}}]}}"#
+            );
+            let stored: StoredIndex = serde_json::from_str(&text).unwrap();
+            stored.packs[0].blobs[0].packed().uncompressed_length
+        };
+        assert_eq!(blob(""), None);
+        assert_eq!(blob(r#","uncompressed_length":null"#), None);
+        assert_eq!(blob(r#","uncompressed_length":0"#), None);
+        assert_eq!(blob(r#","uncompressed_length":9"#), Some(9));
     }
 
     #[test]
