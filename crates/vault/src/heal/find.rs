@@ -34,6 +34,13 @@ impl Which {
             Self::Only(HashSet::new())
         }
     }
+
+    /// Packs on their way out that have what no other pack has.
+    pub fn leaving(index: &Index, options: &HealOptions) -> Self {
+        let packs = index.leaving_by_pack().into_iter();
+        let packs = packs.filter(|(_, blobs)| options.read_data && !blobs.is_empty());
+        Self::Only(packs.map(|(id, _)| id).collect())
+    }
 }
 
 /// What a look came to.
@@ -105,7 +112,10 @@ impl Findings {
         report.damaged_packs.extend(&self.suspects);
         report.damaged_packs.sort_unstable();
         report.packs_gone.extend(&self.packs_gone);
-        report.blobs_missing = self.missing.len() as u64;
+        report.packs_gone.sort_unstable();
+        report.packs_gone.dedup();
+        // A second look finds again what the first one could not heal.
+        report.blobs_missing = report.blobs_healed + self.missing.len() as u64;
     }
 
     fn walk(&mut self, vault: &Vault, sources: &[Source]) -> Result<(), VaultError> {

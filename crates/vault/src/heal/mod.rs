@@ -23,7 +23,8 @@ use crate::{
     check::{BadPlaces, CheckReport, Hit},
     error::VaultError,
     id::Id,
-    lock::LockMode,
+    index::Index,
+    lock::{Lock, LockMode},
     parity::{self, Healer, ParityHealed},
     progress::Progress,
     salvage::index_of_what_is_there,
@@ -211,18 +212,19 @@ impl Vault {
         again.extend(index.plan.packs_unlisted);
         again.extend(index.plan.packs_listed_wrongly);
         let index = vault.load_index_files()?.0;
-        let which = Which::Only(again);
-        let findings = Findings::look(&vault, index, &sources, &which, options)?;
-        findings.tell(&mut report);
-        bring::run(
-            &vault,
-            &lock,
-            findings,
-            &sources,
+        let run = Bringing {
+            vault: &vault,
+            lock: &lock,
+            sources: &sources,
             options,
-            &aside,
-            &mut report,
-        )?;
+            aside: &aside,
+        };
+        if run.look_and_bring(index, &Which::Only(again), &mut report)? {
+            // What was in damaged packs may lie in packs on their way out, which nobody had a reason to look at.
+            let index = vault.load_index_files()?.0;
+            let which = Which::leaving(&index, options);
+            run.look_and_bring(index, &which, &mut report)?;
+        }
         points::run(&vault, &sources, &aside, &mut report)?;
         wal::run(&vault, &sources, options, &aside, &mut report)?;
         parity::parity(&vault, &lock, &aside, options, &mut report)?;
@@ -255,6 +257,38 @@ fn plan_parity(
     let blobs = vault.load_index_files()?.0.blobs_in(&back);
     let blobs = blobs.into_values().flatten();
     Ok(blobs.map(|blob| (blob.kind, blob.id)).collect())
+}
+
+/// Healing, alone in the vault.
+struct Bringing<'a> {
+    vault: &'a Vault,
+    lock: &'a Lock,
+    sources: &'a [Source],
+    options: &'a HealOptions,
+    aside: &'a SetAside,
+}
+
+impl Bringing<'_> {
+    /// Heals what is found in these packs and below all points. Whether packs were damaged.
+    fn look_and_bring(
+        &self,
+        index: Index,
+        which: &Which,
+        report: &mut HealReport,
+    ) -> Result<bool, VaultError> {
+        let Self {
+            vault,
+            lock,
+            sources,
+            options,
+            aside,
+        } = self;
+        let findings = Findings::look(vault, index, sources, which, options)?;
+        findings.tell(report);
+        let had_damaged = !findings.suspects.is_empty();
+        bring::run(vault, lock, findings, sources, options, aside, report)?;
+        Ok(had_damaged)
+    }
 }
 
 impl HealReport {

@@ -1,7 +1,7 @@
 //! What is damaged or gone stops a prune, and nothing is removed.
 
 use rekindle_vault::{
-    PruneError, Store,
+    CopyOptions, HealOptions, PruneError, Store,
     store::{FileKind, MemoryStore, ObjectKey},
 };
 
@@ -148,4 +148,33 @@ fn packs_in_no_index_wait_for_their_grace_like_others() {
     assert_holds(&world.vault, &point, &kept);
     let rest = world.vault.plan_prune(&crate::eager(hour(99))).unwrap();
     assert!(rest.steps.is_empty(), "{rest:?}");
+}
+
+#[test]
+fn what_is_damaged_where_it_stays_and_where_it_leaves_is_healed_in_one_run() {
+    let (world, point, kept) = with_waste();
+    prune(&world.vault, hour(0)).unwrap();
+    let copy = World::other();
+    let points = world.vault.snapshots().unwrap();
+    world
+        .vault
+        .copy_snapshots_to(
+            &copy.vault,
+            &points,
+            &CopyOptions::default(),
+            &Default::default(),
+        )
+        .unwrap();
+    for how in [Damage::Cut, Damage::Alter] {
+        let here = world.copy();
+        for name in names(&*here.store, FileKind::Pack) {
+            let key = ObjectKey::of(FileKind::Pack, &name.parse().unwrap());
+            damage(&here.store, &key, how);
+        }
+        let copies = std::slice::from_ref(&copy.vault);
+        let report = here.vault.heal(copies, &HealOptions::default()).unwrap();
+        assert!(report.is_whole(), "{how:?}: {report:?}");
+        assert_holds(&here.vault, &point, &kept);
+        assert_whole(&here.vault);
+    }
 }
