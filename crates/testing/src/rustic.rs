@@ -72,10 +72,10 @@ impl Rustic {
         Ok(printed.lines().map(Into::into).collect())
     }
 
-    /// Reads every byte; returns what rustic thinks worth a word, a finding a line.
+    /// Reads every byte.
     ///
     /// # Errors
-    /// [`TestingError::Failed`] if anything is wrong.
+    /// [`TestingError::Failed`] with all findings if anything is wrong.
     pub fn check(&self) -> Result<String, TestingError> {
         self.run(["check".as_ref()])
     }

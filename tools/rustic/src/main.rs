@@ -70,7 +70,7 @@ fn snapshots(at: &str) -> Outcome {
 fn check(at: &str) -> Outcome {
     let found = open!(at).check(CheckOptions::default().read_data(true))?;
     for problem in &found.0 {
-        println!("{problem:?}");
+        eprintln!("{problem:?}");
     }
     Ok(found.is_ok()?)
 }

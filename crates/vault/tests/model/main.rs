@@ -33,7 +33,7 @@ use std::{
 
 use steps::Model;
 
-/// In ordinary runs.
+/// In ordinary runs; CI plays thousands, some 40 each second on two cores.
 const SEQUENCES: u64 = 400;
 const STEPS: u64 = 14;
 
