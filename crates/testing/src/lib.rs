@@ -19,6 +19,7 @@ pub mod data;
 pub mod error;
 pub mod faults;
 pub mod hard;
+mod listening;
 pub mod load;
 pub mod postgres;
 pub mod process;

@@ -1,13 +1,14 @@
 //! A TCP connection that breaks on command.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
 use crate::TestingError;
+use crate::listening::Listening;
 
 /// Which way bytes flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +49,7 @@ pub enum Fault {
 /// Forwards TCP connections to a port of 127.0.0.1, until told otherwise.
 pub struct Proxy {
     shared: Arc<Shared>,
-    port: u16,
-    acceptor: Option<JoinHandle<()>>,
+    listening: Listening,
 }
 
 struct Shared {
@@ -71,13 +71,6 @@ impl Proxy {
     /// # Errors
     /// [`TestingError::Run`] if no port can be listened on.
     pub fn to(target: u16) -> Result<Self, TestingError> {
-        let failed = |source| TestingError::Run {
-            program: "the proxy".into(),
-            source,
-        };
-        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
-        let port = listener.local_addr().map_err(failed)?.port();
-        listener.set_nonblocking(true).map_err(failed)?;
         let shared = Arc::new(Shared {
             fault: Mutex::new(Fault::None),
             stopping: AtomicBool::new(false),
@@ -86,18 +79,18 @@ impl Proxy {
             down: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         });
-        let for_thread = Arc::clone(&shared);
-        let acceptor = Some(spawn(move || accept(&listener, target, &for_thread)));
-        Ok(Self {
-            shared,
-            port,
-            acceptor,
-        })
+        let mut pumps = Pumps {
+            target,
+            shared: Arc::clone(&shared),
+            threads: Vec::new(),
+        };
+        let listening = Listening::start("the proxy", move |client| pumps.serve(client))?;
+        Ok(Self { shared, listening })
     }
 
     /// The port that clients connect to.
     pub fn port(&self) -> u16 {
-        self.port
+        self.listening.port()
     }
 
     /// Sets what happens to connections from now on.
@@ -127,8 +120,8 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        // The pumps look at it; who listens ends, and waits for them, after this.
         self.shared.stopping.store(true, Ordering::Release);
-        let _ = self.acceptor.take().map(JoinHandle::join);
     }
 }
 
@@ -152,20 +145,29 @@ impl Shared {
     }
 }
 
-fn accept(listener: &TcpListener, target: u16, shared: &Arc<Shared>) {
-    let mut pumps = Vec::new();
-    while !shared.stopping.load(Ordering::Acquire) {
-        let Ok((client, _)) = listener.accept() else {
-            sleep(Duration::from_millis(2));
-            continue;
-        };
-        shared.connections.fetch_add(1, Ordering::AcqRel);
-        if shared.fault() != Fault::Refuse {
+/// The threads that carry bytes; waited for when dropped.
+struct Pumps {
+    target: u16,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pumps {
+    fn serve(&mut self, client: TcpStream) {
+        self.shared.connections.fetch_add(1, Ordering::AcqRel);
+        if self.shared.fault() != Fault::Refuse {
             // A server that cannot be reached looks to the client like one that hangs up.
-            let _ = connect(client, target, shared).map(|pair| pumps.extend(pair));
+            let pair = connect(client, self.target, &self.shared);
+            let _ = pair.map(|pair| self.threads.extend(pair));
         }
     }
-    pumps.into_iter().for_each(|pump| drop(pump.join()));
+}
+
+impl Drop for Pumps {
+    fn drop(&mut self) {
+        let threads = self.threads.drain(..);
+        threads.for_each(|pump| drop(pump.join()));
+    }
 }
 
 fn connect(

@@ -2,13 +2,13 @@
 //! answers some requests itself and passes the others on to a real server.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{JoinHandle, sleep, spawn};
-use std::time::Duration;
+use std::thread::spawn;
 
 use crate::TestingError;
+use crate::listening::Listening;
 
 /// Which requests are refused, and how.
 #[derive(Clone, Debug)]
@@ -31,8 +31,7 @@ pub struct Rule {
 /// connection.
 pub struct MadeUpS3 {
     shared: Arc<Shared>,
-    port: u16,
-    acceptor: Option<JoinHandle<()>>,
+    listening: Listening,
 }
 
 struct Shared {
@@ -40,7 +39,6 @@ struct Shared {
     rule: Mutex<Option<Rule>>,
     seen: AtomicU64,
     refused: AtomicU64,
-    stopping: AtomicBool,
 }
 
 impl MadeUpS3 {
@@ -49,32 +47,24 @@ impl MadeUpS3 {
     /// # Errors
     /// [`TestingError::Run`] if no port can be listened on.
     pub fn before(target: u16) -> Result<Self, TestingError> {
-        let failed = |source| TestingError::Run {
-            program: "the made-up S3".into(),
-            source,
-        };
-        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
-        let port = listener.local_addr().map_err(failed)?.port();
-        listener.set_nonblocking(true).map_err(failed)?;
         let shared = Arc::new(Shared {
             target,
             rule: Mutex::new(None),
             seen: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            stopping: AtomicBool::new(false),
         });
         let for_thread = Arc::clone(&shared);
-        let acceptor = Some(spawn(move || accept(&listener, &for_thread)));
-        Ok(Self {
-            shared,
-            port,
-            acceptor,
-        })
+        let listening = Listening::start("the made-up S3", move |client| {
+            let shared = Arc::clone(&for_thread);
+            // A client that hangs up in the middle is its own affair.
+            spawn(move || drop(shared.serve(&client)));
+        })?;
+        Ok(Self { shared, listening })
     }
 
     /// Where it answers.
     pub fn port(&self) -> u16 {
-        self.port
+        self.listening.port()
     }
 
     /// Follows `rule` from now on.
@@ -91,26 +81,6 @@ impl MadeUpS3 {
     /// How many requests were refused since the rule was set.
     pub fn refused(&self) -> u64 {
         self.shared.refused.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for MadeUpS3 {
-    fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        let _ = self.acceptor.take().map(JoinHandle::join);
-    }
-}
-
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    while !shared.stopping.load(Ordering::SeqCst) {
-        match listener.accept() {
-            Ok((client, _)) => {
-                let shared = Arc::clone(shared);
-                // A client that hangs up in the middle is its own affair.
-                spawn(move || drop(shared.serve(&client)));
-            }
-            Err(_) => sleep(Duration::from_millis(2)),
-        }
     }
 }
 
