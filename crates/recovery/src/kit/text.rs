@@ -229,10 +229,7 @@ pub(super) fn repository(location: &VaultLocation) -> String {
             port,
             path,
         } => {
-            let user = user
-                .as_ref()
-                .map(|user| format!("{user}@"))
-                .unwrap_or_default();
+            let user = at(user.as_deref());
             match port {
                 Some(port) => format!("sftp://{user}{host}:{port}/{path}"),
                 None => format!("sftp:{user}{host}:{path}"),
@@ -245,6 +242,11 @@ pub(super) fn repository(location: &VaultLocation) -> String {
 /// What brings the WAL archive here, and where it is then. restic does not carry it.
 fn fetching(location: &VaultLocation) -> (String, String) {
     let here = || "archive".to_owned();
+    let rclone = |remote: &str, bucket: &str, prefix: &str| {
+        let from = quoted(&format!("{remote}:{}", within(bucket, prefix)));
+        let command = format!("apt-get install -y rclone && rclone copy {from} archive\n");
+        (command, here())
+    };
     match location {
         VaultLocation::Local(_) => (String::new(), "$RESTIC_REPOSITORY/rekindle".to_owned()),
         VaultLocation::Sftp {
@@ -253,10 +255,7 @@ fn fetching(location: &VaultLocation) -> (String, String) {
             port,
             path,
         } => {
-            let user = user
-                .as_ref()
-                .map(|user| format!("{user}@"))
-                .unwrap_or_default();
+            let user = at(user.as_deref());
             let port = port.map(|port| format!("-P {port} ")).unwrap_or_default();
             let from = quoted(&format!("{user}{host}:{path}/rekindle"));
             (format!("scp -r {port}{from} archive\n"), here())
@@ -274,31 +273,18 @@ fn fetching(location: &VaultLocation) -> (String, String) {
             if let Some(region) = region {
                 remote += &format!(",region={region}");
             }
-            let from = quoted(&format!("{remote}:{}", within(bucket, prefix)));
-            (
-                format!("apt-get install -y rclone && rclone copy {from} archive\n"),
-                here(),
-            )
+            rclone(&remote, bucket, prefix)
         }
-        VaultLocation::Gcs { bucket, prefix } => {
-            let from = quoted(&format!(":gcs,env_auth=true:{}", within(bucket, prefix)));
-            (
-                format!("apt-get install -y rclone && rclone copy {from} archive\n"),
-                here(),
-            )
-        }
+        VaultLocation::Gcs { bucket, prefix } => rclone(":gcs,env_auth=true", bucket, prefix),
         VaultLocation::Azure { container, prefix } => {
-            let from = quoted(&format!(
-                ":azureblob,env_auth=true:{}",
-                within(container, prefix)
-            ));
-            (
-                format!("apt-get install -y rclone && rclone copy {from} archive\n"),
-                here(),
-            )
+            rclone(":azureblob,env_auth=true", container, prefix)
         }
         _ => (String::new(), here()),
     }
+}
+
+fn at(user: Option<&str>) -> String {
+    user.map(|user| format!("{user}@")).unwrap_or_default()
 }
 
 fn within(bucket: &str, prefix: &str) -> String {
@@ -330,16 +316,18 @@ pub(super) fn plain(facts: &KitFacts) -> String {
     }
     text += "\nWITH STOCK PROGRAMS, AS ROOT, IN BASH\n";
     for (number, step) in steps(facts).iter().enumerate() {
-        let commands = step.commands.lines().map(|line| format!("    {line}\n"));
         text += &format!(
             "\n{}. {}\n{}\n\n{}",
             number + 1,
             step.title,
             step.words,
-            commands.collect::<String>()
+            indented(&step.commands)
         );
     }
-    let commands = with_rekindle(facts);
-    let commands = commands.lines().map(|line| format!("    {line}\n"));
-    text + "\nOR WITH REKINDLE\n\n" + &commands.collect::<String>()
+    text + "\nOR WITH REKINDLE\n\n" + &indented(&with_rekindle(facts))
+}
+
+fn indented(commands: &str) -> String {
+    let lines = commands.lines();
+    lines.map(|line| format!("    {line}\n")).collect()
 }
