@@ -47,6 +47,43 @@ fn a_backup_stores_anew_what_lay_in_lost_packs() {
 }
 
 #[test]
+fn a_pack_that_the_index_names_and_no_point_needs_is_no_loss() {
+    let place = Place::new();
+    let vault = place.create();
+    fs::create_dir_all(place.source()).unwrap();
+    let packs = || files_below(&place.vault_dir().join("data")).unwrap_or_default();
+    let mut made = Vec::new();
+    for seed in [1, 2] {
+        let before = packs();
+        fs::write(place.source().join("x"), Random::new(seed).bytes(1 << 20)).unwrap();
+        let point = back_up(&vault, &place.source(), None).unwrap();
+        let new: Vec<_> = packs()
+            .into_iter()
+            .filter(|p| !before.contains(p))
+            .collect();
+        made.push((point, new));
+    }
+    let (forgotten, its_packs) = made.remove(1);
+    // As a program leaves it that listed its packs after a prune had removed them.
+    vault.forget(&[forgotten.id]).unwrap();
+    its_packs.iter().for_each(|pack| delete(pack).unwrap());
+    let report = check(&vault, Thoroughness::AllData);
+    assert!(report.is_whole(), "{:?}", report.problems);
+    assert_eq!(report.problems.len(), its_packs.len());
+    let text = &report.problems[0].text;
+    assert!(text.contains("no recovery point needs it"), "{text}");
+    // Where a point needs something, and where there is none, it is a loss as ever.
+    let (kept, packs_of_kept) = made.remove(0);
+    delete(&packs_of_kept[0]).unwrap();
+    let report = check(&vault, Thoroughness::Structure);
+    let losses = report.problems.iter().filter(|problem| problem.is_loss);
+    assert_eq!(losses.count(), its_packs.len() + 1);
+    assert!(!report.hits.is_empty());
+    vault.forget(&[kept.id]).unwrap();
+    assert!(!check(&vault, Thoroughness::Structure).is_whole());
+}
+
+#[test]
 fn a_thread_that_panics_fails_the_backup_and_nobody_waits_for_it() {
     let place = Place::new();
     fs::create_dir_all(place.source()).unwrap();

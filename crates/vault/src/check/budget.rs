@@ -119,6 +119,7 @@ impl Vault {
         }
         self.check_snapshots(&survey.index, &bad, &mut report)?;
         self.check_parity(Thoroughness::Structure, progress, &mut report)?;
+        report.lost_packs(&survey.lost);
         let mut coverage = Coverage::default();
         for candidate in &candidates {
             coverage.count(candidate.size_bytes, record.verified(&candidate.name));

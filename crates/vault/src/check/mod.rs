@@ -125,6 +125,7 @@ impl Vault {
             report.damaged_packs(&damaged, &survey.index, &bad);
         }
         self.check_snapshots(&survey.index, &bad, &mut report)?;
+        report.lost_packs(&survey.lost);
         self.check_wal(thoroughness, progress, &mut report)?;
         self.check_parity(thoroughness, progress, &mut report)?;
         Ok(report)

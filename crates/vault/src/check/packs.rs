@@ -31,6 +31,8 @@ pub(crate) struct Survey {
     pub index: Index,
     /// Packs that the index names, which are there and long enough, with their lengths.
     pub there: Vec<(Id, u64)>,
+    /// What is wrong with packs that hold something no other has: a loss if a point needs it.
+    pub lost: Vec<String>,
 }
 
 /// What reading a pack came to.
@@ -67,6 +69,23 @@ impl BadPlaces {
 }
 
 impl CheckReport {
+    /// Tells of lost packs, after all points were looked at. Only if there are points, and every one
+    /// can be read and is whole, nothing of them is needed: then the index names them still, as it
+    /// may when a program without a lock wrote it after a prune had removed them.
+    pub(crate) fn lost_packs(&mut self, lost: &[String]) {
+        let all_are_whole = self.whole_snapshots.len() == self.snapshots;
+        let costs_nothing = self.is_whole() && all_are_whole && self.snapshots > 0;
+        for what in lost {
+            if costs_nothing {
+                self.oddity(format!(
+                    "{what}; no recovery point needs it, and the next prune takes it out of the index"
+                ));
+            } else {
+                self.loss(what);
+            }
+        }
+    }
+
     /// Tells of damaged packs. One whose damaged blobs are all whole elsewhere costs nothing.
     pub(crate) fn damaged_packs(
         &mut self,
@@ -114,14 +133,14 @@ impl Vault {
                 Some(size) => there.push((id, size)),
             }
         }
-        tell_lost(&index, &lost, report);
+        let lost = tell_lost(&index, &lost, report);
         there.extend(leaving_packs(&index, &mut sizes));
         for id in sizes.keys() {
             report.oddity(format!(
                 "pack {id} is in no index: left by an interrupted backup"
             ));
         }
-        Ok(Survey { index, there })
+        Ok(Survey { index, there, lost })
     }
 
     /// Reads whole packs and verifies every blob; returns what came of those that are damaged.
@@ -258,8 +277,10 @@ fn leaving_packs(index: &Index, sizes: &mut HashMap<Id, u64>) -> Vec<(Id, u64)> 
     there
 }
 
-/// Takes lost packs out of the index, and tells what it costs.
-fn tell_lost(index: &Index, lost: &HashMap<Id, String>, report: &mut CheckReport) {
+/// Takes lost packs out of the index, and tells of those that cost nothing; returns what is to be said
+/// of the others.
+fn tell_lost(index: &Index, lost: &HashMap<Id, String>, report: &mut CheckReport) -> Vec<String> {
+    let mut costly = Vec::new();
     let ids: HashSet<Id> = lost.keys().copied().collect();
     let blobs = if ids.is_empty() {
         HashMap::new()
@@ -275,9 +296,11 @@ fn tell_lost(index: &Index, lost: &HashMap<Id, String>, report: &mut CheckReport
                 "{what}; all that was in it is stored elsewhere too"
             ));
         } else {
-            report.loss(what);
+            costly.push(what.clone());
         }
     }
+    costly.sort();
+    costly
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
