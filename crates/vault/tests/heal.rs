@@ -20,14 +20,15 @@ use std::{
 use common::{
     Place, assert_restores, assert_whole, back_up, check, options as backup_options, password,
 };
+use jiff::Timestamp;
 use rekindle_testing::{
     data::Random,
     faults::{TreeDigest, cut, delete, files_below, flip_bit, tree_digest},
     restic::Restic,
 };
 use rekindle_vault::{
-    CopyOptions, HealOptions, HealReport, Password, Snapshot, Store, Thoroughness, Vault,
-    WalEffort, WalFile,
+    CopyOptions, HealOptions, HealReport, Hold, HoldScope, Password, Snapshot, Store, Thoroughness,
+    Vault, WalEffort, WalFile,
     store::{Fault, FaultyStore, LocalStore, MemoryStore, ObjectKey},
 };
 
@@ -214,6 +215,49 @@ fn a_damaged_point_comes_back_under_a_new_id_and_remembers_the_old_one() {
     assert_eq!(healed.stored.time, point.stored.time);
     assert_restores(&vault, &healed, expected, &setting.place.path("healed"));
     setting.assert_all_is_well();
+}
+
+#[test]
+fn a_held_point_comes_back_though_its_tags_gave_it_another_id_and_is_still_held() {
+    for copied_when_held in [false, true] {
+        let setting = Setting::new();
+        let vault = setting.place.open();
+        let (point, expected) = &setting.points[0];
+        let hold = Hold {
+            name: "incident-7".to_owned(),
+            scope: HoldScope::Point(point.id),
+            reason: None,
+            since: Timestamp::now(),
+            until: None,
+            by: String::new(),
+        };
+        vault.add_hold(&hold).unwrap();
+        let held = vault.set_tags(point, vec![hold.tag()]).unwrap();
+        let copy = setting.copy();
+        if copied_when_held {
+            let known = copy.copied_snapshots().unwrap();
+            let before = known.find(point).unwrap();
+            copy.forget(&[before.id]).unwrap();
+            let (points, options) = ([held.clone()], CopyOptions::default());
+            vault
+                .copy_snapshots_to(&copy, &points, &options, &Arc::default())
+                .unwrap();
+        }
+        let files = setting.place.vault_dir().join("snapshots");
+        cut(&files.join(held.id.to_string()), 50).unwrap();
+        let report = setting.heal(&[copy]);
+        let [(old, new)] = report.points_healed[..] else {
+            panic!("{report:?}")
+        };
+        assert_eq!(old, held.id);
+        let healed = vault.find_snapshot(&new.to_string()).unwrap();
+        assert_eq!(healed.lasting_id(), point.id);
+        assert_eq!(healed.stored.tags, [hold.tag()]);
+        let holds = vault.holds().unwrap();
+        assert_eq!(holds.on(&healed, Timestamp::now()), ["incident-7"]);
+        assert_restores(&vault, &healed, expected, &setting.place.path("healed"));
+        setting.assert_all_is_well();
+    }
 }
 
 #[test]

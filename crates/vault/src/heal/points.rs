@@ -1,11 +1,16 @@
 //! Damaged recovery points and key files.
 
+use std::collections::{BTreeSet, HashSet};
+
+use jiff::Timestamp;
+
 use super::{HealReport, bring::put_aside, sources::Source};
 use crate::{
     error::VaultError,
+    hold::{Hold, HoldScope},
     id::Id,
     set_aside::SetAside,
-    snapshot::StoredSnapshot,
+    snapshot::{Snapshot, StoredSnapshot},
     store::{FileKind, ObjectKey},
     unpacked,
     vault::Vault,
@@ -23,8 +28,10 @@ enum Remedy {
 pub(super) fn roots(vault: &Vault, sources: &[Source]) -> Result<Vec<Id>, VaultError> {
     let (snapshots, _) = vault.readable_snapshots()?;
     let mut roots: Vec<Id> = snapshots.iter().map(|s| s.stored.tree).collect();
-    for id in damaged_snapshots(vault)? {
-        roots.extend(known(vault, sources, &id).map(|stored| stored.tree));
+    for (_, remedy) in remedies(vault, sources)? {
+        if let Some(Remedy::Known(stored)) = remedy {
+            roots.push(stored.tree);
+        }
     }
     Ok(roots)
 }
@@ -34,8 +41,8 @@ pub(super) fn plan(
     sources: &[Source],
     report: &mut HealReport,
 ) -> Result<(), VaultError> {
-    for id in damaged_snapshots(vault)? {
-        match remedy(vault, sources, &id) {
+    for (id, remedy) in remedies(vault, sources)? {
+        match remedy {
             Some(_) => report.points_healed.push((id, id)),
             None => report.points_lost.push(id),
         }
@@ -55,9 +62,9 @@ pub(super) fn run(
     aside: &SetAside,
     report: &mut HealReport,
 ) -> Result<(), VaultError> {
-    for id in damaged_snapshots(vault)? {
+    for (id, remedy) in remedies(vault, sources)? {
         let object = ObjectKey::of(FileKind::Snapshot, &id);
-        match remedy(vault, sources, &id) {
+        match remedy {
             Some(Remedy::Same(bytes)) => {
                 report.points_healed.push((id, id));
                 replace(vault, aside, &object, &bytes, report)?;
@@ -139,29 +146,89 @@ fn same_file(sources: &[Source], kind: FileKind, id: &Id) -> Option<Vec<u8>> {
     sources.iter().find_map(|source| source.same_file(kind, id))
 }
 
-fn remedy(vault: &Vault, sources: &[Source], id: &Id) -> Option<Remedy> {
-    let opens = |bytes: &Vec<u8>| {
-        unpacked::parsed::<StoredSnapshot>(&vault.key, FileKind::Snapshot, id, bytes.clone())
-            .is_ok()
+/// For each damaged recovery point, what can be put in its place.
+fn remedies(vault: &Vault, sources: &[Source]) -> Result<Vec<(Id, Option<Remedy>)>, VaultError> {
+    let damaged = damaged_snapshots(vault)?;
+    if damaged.is_empty() {
+        return Ok(Vec::new());
+    }
+    let holds = vault.holds()?.all;
+    let mut missed = held_and_missed(vault, &holds, sources)?;
+    let remedy = |id: Id| {
+        let same = same_snapshot(vault, sources, &id).map(Remedy::Same);
+        let known = || {
+            let mut stored = known(sources, &id).or_else(|| missed.pop())?;
+            fit(vault, &holds, &mut stored);
+            Some(Remedy::Known(Box::new(stored)))
+        };
+        (id, same.or_else(known))
     };
-    let same = same_file(sources, FileKind::Snapshot, id).filter(opens);
-    same.map(Remedy::Same).or_else(|| {
-        let stored = known(vault, sources, id)?;
-        Some(Remedy::Known(Box::new(stored)))
-    })
+    Ok(damaged.into_iter().map(remedy).collect())
 }
 
-/// The recovery point as a source knows it, made ready for this vault.
-fn known(vault: &Vault, sources: &[Source], id: &Id) -> Option<StoredSnapshot> {
+fn same_snapshot(vault: &Vault, sources: &[Source], id: &Id) -> Option<Vec<u8>> {
+    let kind = FileKind::Snapshot;
+    let opens = |bytes: &Vec<u8>| {
+        unpacked::parsed::<StoredSnapshot>(&vault.key, kind, id, bytes.clone()).is_ok()
+    };
+    same_file(sources, kind, id).filter(opens)
+}
+
+/// The recovery point as a source knows it.
+fn known(sources: &[Source], id: &Id) -> Option<StoredSnapshot> {
     let all = sources.iter().flat_map(|source| &source.snapshots);
     let mut is_it = all.filter(|s| s.id == *id || s.stored.original == Some(*id));
     let mut stored = is_it.next()?.stored.clone();
     stored.original = Some(*id);
+    Some(stored)
+}
+
+/// Points that a hold of this vault keeps by their lasting ids, that are not among those that can be
+/// read, and that a source has. A point whose tags were changed, as a hold does it, has another id
+/// than in any copy; but what is under a hold was not forgotten, so what is missed of it is among
+/// the damaged.
+fn held_and_missed(
+    vault: &Vault,
+    holds: &[Hold],
+    sources: &[Source],
+) -> Result<Vec<StoredSnapshot>, VaultError> {
+    let (snapshots, _) = vault.readable_snapshots()?;
+    let there: HashSet<Id> = snapshots
+        .iter()
+        .flat_map(|snapshot| [snapshot.id, snapshot.lasting_id()])
+        .collect();
+    let now = Timestamp::now();
+    let held = holds.iter().filter(|hold| !hold.is_over(now));
+    let held: BTreeSet<Id> = held
+        .filter_map(|hold| match hold.scope {
+            HoldScope::Point(id) => Some(id),
+            HoldScope::All | HoldScope::Below(_) => None,
+        })
+        .collect();
+    let missed = held.iter().filter(|id| !there.contains(id));
+    Ok(missed.filter_map(|id| known(sources, id)).collect())
+}
+
+/// Makes a point of a source ready for this vault: with the tags of the holds that are on it here.
+fn fit(vault: &Vault, holds: &[Hold], stored: &mut StoredSnapshot) {
     // The source's own names of its points say nothing here.
     let is_ours = |parent: &Id| {
         let key = ObjectKey::of(FileKind::Snapshot, parent);
         vault.store.read(&key).is_ok()
     };
     stored.parent = stored.parent.filter(is_ours);
-    Some(stored)
+    let Some(id) = stored.original else { return };
+    let now = Timestamp::now();
+    let snapshot = Snapshot {
+        id,
+        stored: stored.clone(),
+    };
+    let on_it = holds.iter().filter(|hold| {
+        hold.scope != HoldScope::All && !hold.is_over(now) && hold.covers(&snapshot)
+    });
+    for tag in on_it.map(Hold::tag) {
+        if !stored.tags.contains(&tag) {
+            stored.tags.push(tag);
+        }
+    }
 }
