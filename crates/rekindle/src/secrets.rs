@@ -14,7 +14,7 @@ use rekindle_vault::durable;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use crate::errors::CliError;
+use crate::{errors::CliError, signals};
 
 /// Where a new password is found.
 #[derive(Debug, Default, Args)]
@@ -76,15 +76,27 @@ pub fn typed(what: &str, hint: &str) -> Result<Secret, CliError> {
         ));
     }
     let failed = |error: rustix::io::Errno| CliError::io("ask", "the terminal")(error.into());
-    let mut shown = io::stderr();
-    write!(shown, "{what}: ").and_then(|()| shown.flush())?;
     let before = tcgetattr(&stdin).map_err(failed)?;
     let mut hidden = before.clone();
     hidden.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(&stdin, OptionalActions::Now, &hidden).map_err(failed)?;
+    // Before anything is hidden, so that no signal comes in between.
+    signals::begin_typing(move || {
+        // Nobody is left to be told: the terminal is gone.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+    })
+    .map_err(CliError::io("ask", "the terminal"))?;
+    let hiding = tcsetattr(&stdin, OptionalActions::Now, &hidden).map_err(failed);
+    let asked = hiding.and_then(|()| ask(what));
+    signals::end_typing();
+    asked
+}
+
+/// Shows what is wanted and reads a line.
+fn ask(what: &str) -> Result<Secret, CliError> {
+    let mut shown = io::stderr();
+    write!(shown, "{what}: ").and_then(|()| shown.flush())?;
     let mut line = Zeroizing::new(String::new());
-    let read = stdin.lock().read_line(&mut line);
-    tcsetattr(&stdin, OptionalActions::Now, &before).map_err(failed)?;
+    let read = io::stdin().lock().read_line(&mut line);
     writeln!(shown)?;
     read.map_err(CliError::io("read", "the terminal"))?;
     Ok(Secret::new(line.trim_end_matches(['\r', '\n'])))

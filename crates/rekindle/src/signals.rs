@@ -1,15 +1,18 @@
 //! Ctrl-C and SIGTERM.
 
 use std::{
-    process,
-    sync::atomic::{AtomicBool, Ordering},
+    io, process,
+    sync::{
+        Mutex, MutexGuard, Once, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
 use rekindle_recovery::{extract::remove_temporary, wal::stream::StopHandle};
-use rekindle_vault::Vault;
+use rekindle_vault::release_all_locks;
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
@@ -26,11 +29,14 @@ pub fn give_way() {
     }
 }
 
+/// Whether [`watch`] or [`stop_gently`] decides what a signal does.
+static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+
 /// From now on, SIGINT and SIGTERM end the program with 130 and 143, after `message` and after our
-/// locks on the vault, scratch servers and their directories are gone; a second signal does not
+/// locks on all vaults, scratch servers and their directories are gone; a second signal does not
 /// wait for that. What was half done is safe by the vault's own order of writing, so nothing is
 /// unwound.
-pub fn watch(vault: &Vault, message: impl Into<String>) {
+pub fn watch(message: impl Into<String>) {
     let mut signals = match Signals::new([SIGINT, SIGTERM]) {
         Ok(signals) => signals,
         Err(error) => {
@@ -38,13 +44,14 @@ pub fn watch(vault: &Vault, message: impl Into<String>) {
             return;
         }
     };
-    let (vault, message) = (vault.clone(), message.into());
+    let message = message.into();
+    IS_WATCHED.store(true, Ordering::SeqCst);
     thread::spawn(move || {
         let mut signals = signals.forever();
         if let Some(signal) = signals.next() {
             IS_ENDING.store(true, Ordering::SeqCst);
             output::to_stderr(message);
-            thread::spawn(move || end(&vault, signal));
+            thread::spawn(move || end(signal));
         }
         if let Some(signal) = signals.next() {
             process::exit(128 + signal);
@@ -62,6 +69,7 @@ pub fn stop_gently(stop: StopHandle) {
             return;
         }
     };
+    IS_WATCHED.store(true, Ordering::SeqCst);
     thread::spawn(move || {
         let mut signals = signals.forever();
         if signals.next().is_some() {
@@ -73,8 +81,53 @@ pub fn stop_gently(stop: StopHandle) {
     });
 }
 
-fn end(vault: &Vault, signal: i32) {
-    if let Err(error) = vault.release_own_locks() {
+/// What puts the terminal back as it was, while something is typed that is not shown.
+static TERMINAL: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
+static WATCHES_TERMINAL: Once = Once::new();
+
+/// Calls `restore` if a signal ends the program before [`end_typing`]: a shell whose terminal shows
+/// nothing that is typed looks broken.
+///
+/// # Errors
+/// As signals cannot be watched; then nothing should be hidden.
+pub fn begin_typing(restore: impl Fn() + Send + 'static) -> io::Result<()> {
+    let mut failed = Ok(());
+    WATCHES_TERMINAL.call_once(|| failed = watch_terminal());
+    failed?;
+    *terminal() = Some(Box::new(restore));
+    Ok(())
+}
+
+/// Puts the terminal back.
+pub fn end_typing() {
+    if let Some(restore) = terminal().take() {
+        restore();
+    }
+}
+
+fn terminal() -> MutexGuard<'static, Option<Box<dyn Fn() + Send>>> {
+    TERMINAL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the program as the signal would have, unless somebody else watches for it.
+fn watch_terminal() -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            end_typing();
+            if signal == SIGHUP || !IS_WATCHED.load(Ordering::SeqCst) {
+                output::to_stderr("");
+                process::exit(128 + signal);
+            }
+        }
+    });
+    Ok(())
+}
+
+fn end(signal: i32) {
+    // A prompt may be open.
+    end_typing();
+    if let Err(error) = release_all_locks() {
         tracing::warn!(%error, "our lock stays behind; `rekindle vault unlock` removes it");
     }
     remove_temporary();

@@ -84,7 +84,7 @@ pub use id::{Id, ParseIdError};
 pub use index::{Index, Location};
 pub use keyfile::{KeyInfo, Password};
 pub use keys::{Rotated, Rotation};
-pub use lock::{Lock, LockConflict, LockInfo, LockMode};
+pub use lock::{Lock, LockConflict, LockInfo, LockMode, release_all_locks};
 pub use object_lock::{
     ExtendReport, HiddenKind, HiddenObject, HiddenObjects, LockRecord, LockRecordError, LockStatus,
     ObjectLockStatus, UndeletePlan, UndeleteReport, Undeletion, WhenToExtend,

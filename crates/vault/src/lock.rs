@@ -8,7 +8,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -37,6 +37,9 @@ const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
 /// them was left by an earlier process of the same number (in a container every service is number
 /// 1), or by us when the store did not take its removal.
 static HELD: Mutex<BTreeSet<Id>> = Mutex::new(BTreeSet::new());
+
+/// The locks of this process on any vault, for when it ends by a signal.
+static OWN: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 fn held() -> MutexGuard<'static, BTreeSet<Id>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
@@ -157,6 +160,8 @@ struct Shared {
     mode: LockMode,
     current: Mutex<Id>,
     is_lost: AtomicBool,
+    /// The program ends: it is not to be renewed any more.
+    is_ended: AtomicBool,
 }
 
 impl Lock {
@@ -180,7 +185,9 @@ impl Lock {
             mode,
             current: Mutex::new(id),
             is_lost: AtomicBool::new(false),
+            is_ended: AtomicBool::new(false),
         });
+        shared.make_known();
         let mut lock = Self {
             shared,
             stop: None,
@@ -256,7 +263,31 @@ impl Lock {
     }
 }
 
+/// Removes the locks of this very process from all vaults on which it holds one, for a program that
+/// ends by a signal. What it was doing can no longer commit: [`Lock::ensure_held`] fails from now on.
+///
+/// # Errors
+/// The first error, after all were tried.
+pub fn release_all_locks() -> Result<(), VaultError> {
+    let own = std::mem::take(&mut *OWN.lock().unwrap_or_else(PoisonError::into_inner));
+    let ended = own.iter().filter_map(Weak::upgrade).map(|lock| lock.end());
+    ended.fold(Ok(()), Result::and)
+}
+
 impl Shared {
+    fn make_known(self: &Arc<Self>) {
+        let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+        own.retain(|lock| lock.strong_count() > 0);
+        own.push(Arc::downgrade(self));
+    }
+
+    /// Removes it for good, while it may just be being renewed.
+    fn end(&self) -> Result<(), VaultError> {
+        self.is_ended.store(true, Ordering::SeqCst);
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        remove(&*self.store, &current)
+    }
+
     fn current(&self) -> Id {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -266,6 +297,10 @@ impl Shared {
         let info = LockInfo::new(&self.host, self.mode);
         let new = write(&*self.store, &self.key, &info)?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_ended.load(Ordering::SeqCst) {
+            held().remove(&new);
+            return remove(&*self.store, &new);
+        }
         let old = std::mem::replace(&mut *current, new);
         drop(current);
         held().remove(&old);
@@ -501,6 +536,39 @@ mod tests {
         let taken = Lock::take(Arc::new(store), key.clone(), host, LockMode::Exclusive);
         assert!(taken.is_err());
         assert!(list(&*inner, &key).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_program_that_ends_leaves_its_locks_on_no_vault() {
+        let (here, key, host) = setting();
+        let (there, other_key, _) = setting();
+        let take = |store: &Arc<dyn Store>, key: &Key| {
+            let mode = LockMode::Shared;
+            Lock::take(Arc::clone(store), key.clone(), host.clone(), mode).unwrap()
+        };
+        let locks = [take(&here, &key), take(&there, &other_key)];
+        let others = leave(&*there, &other_key, &host, LockMode::Shared);
+        // As `release_all_locks` does, which in one process with other tests would take theirs.
+        for lock in &locks {
+            assert!(is_known(lock));
+            lock.shared.end().unwrap();
+        }
+        assert!(list(&*here, &key).unwrap().is_empty());
+        let left = list(&*there, &other_key).unwrap();
+        assert_eq!(left.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [others]);
+        // Renewed at that very moment, it does not come back.
+        locks[0].shared.refresh().unwrap();
+        assert!(list(&*here, &key).unwrap().is_empty());
+        assert!(locks[0].ensure_held().is_err());
+        let shared = Arc::downgrade(&locks[0].shared);
+        drop(locks);
+        assert!(shared.upgrade().is_none(), "it is not kept for ever");
+    }
+
+    fn is_known(lock: &Lock) -> bool {
+        let own = OWN.lock().unwrap();
+        own.iter()
+            .any(|known| Weak::ptr_eq(known, &Arc::downgrade(&lock.shared)))
     }
 
     #[test]

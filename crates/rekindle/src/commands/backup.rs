@@ -66,7 +66,7 @@ pub fn run(app: &App, args: &BackupArgs, out: &mut dyn Write) -> Result<Exit, Cl
         return write_plan(app, &planned, out);
     }
     let vault = rekindle_recovery::open_vault(&stack.vault)?;
-    signals::watch(&vault, INTERRUPTED);
+    signals::watch(INTERRUPTED);
     let watcher = Watcher::start("backing up", &progress, app.reporting());
     let outcome = rekindle_recovery::backup(&vault, &request);
     drop(watcher);

@@ -112,10 +112,7 @@ fn no_copies(app: &App) -> CliError {
 
 fn fill(app: &App, stack: &Stack, names: &[String], out: &mut dyn Write) -> Result<Exit, CliError> {
     let main = rekindle_recovery::open_vault(&stack.vault)?;
-    signals::watch(
-        &main,
-        "interrupted: what was copied stays; the next run goes on from there",
-    );
+    signals::watch("interrupted: what was copied stays; the next run goes on from there");
     let outcomes = copy_all(app, &main, stack, names)?;
     if app.is_json() {
         write_json(out, &json!({ "copies": outcomes_json(&outcomes) }))?;

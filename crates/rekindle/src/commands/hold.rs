@@ -134,7 +134,7 @@ fn add(app: &App, args: &AddArgs, out: &mut dyn Write) -> Result<Exit, CliError>
         until: args.until,
         by: format!("{}@{}", host.username, host.name),
     };
-    signals::watch(&vault, "interrupted: the hold stands if it is listed");
+    signals::watch("interrupted: the hold stands if it is listed");
     let outcome = retention::add_hold(&vault, &hold)?;
     tell(app, &outcome, "stands", out)
 }
@@ -213,7 +213,7 @@ fn table(list: &HoldList) -> Table {
 fn remove(app: &App, name: &str, yes: bool, out: &mut dyn Write) -> Result<Exit, CliError> {
     let vault = app.vault()?;
     if yes {
-        signals::watch(&vault, "interrupted: the hold stands if it is listed");
+        signals::watch("interrupted: the hold stands if it is listed");
         let outcome = retention::remove_hold(&vault, name)?;
         return tell(app, &outcome, "is removed", out);
     }

@@ -73,7 +73,7 @@ pub fn run(app: &App, args: &ImportArgs, out: &mut dyn Write) -> Result<Exit, Cl
         return Ok(Exit::Done);
     }
     let vault = rekindle_recovery::open_vault(&stack.vault)?;
-    signals::watch(&vault, "interrupted: no recovery point was made");
+    signals::watch("interrupted: no recovery point was made");
     let watcher = Watcher::start("importing", &progress, app.reporting());
     let outcome = import(&vault, &request);
     drop(watcher);

@@ -146,7 +146,7 @@ fn restore_directory(
         write_plan(app, args, &plan, out)?;
         return Ok(Exit::Done);
     }
-    signals::watch(&vault, INTERRUPTED);
+    signals::watch(INTERRUPTED);
     let watcher = Watcher::start("restoring", &progress, app.reporting());
     let outcome = rekindle_recovery::restore(&vault, &request);
     drop(watcher);

@@ -56,7 +56,7 @@ pub fn run(app: &App, command: &RetentionCommand, out: &mut dyn Write) -> Result
     let policy = RetentionPolicy::of(&stack);
     let now = Timestamp::now();
     let done = if matches!(command, RetentionCommand::Apply(ApplyArgs { yes: true })) {
-        signals::watch(&vault, "interrupted: what was not removed yet stays");
+        signals::watch("interrupted: what was not removed yet stays");
         Some(apply_retention(&vault, &stack, &policy, now)?)
     } else {
         None

@@ -118,8 +118,8 @@ impl Vault {
             }
         }
         self.check_snapshots(&survey.index, &bad, &mut report)?;
-        self.check_parity(Thoroughness::Structure, progress, &mut report)?;
         report.lost_packs(&survey.lost);
+        self.check_parity(Thoroughness::Structure, progress, &mut report)?;
         let mut coverage = Coverage::default();
         for candidate in &candidates {
             coverage.count(candidate.size_bytes, record.verified(&candidate.name));

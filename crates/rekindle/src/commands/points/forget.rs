@@ -42,7 +42,7 @@ pub fn run(
     args: &ForgetArgs,
     out: &mut dyn Write,
 ) -> Result<Exit, CliError> {
-    signals::watch(vault, "interrupted: `rekindle points` tells what is there");
+    signals::watch("interrupted: `rekindle points` tells what is there");
     let request = ForgetRequest {
         points: args.points.clone(),
         force: args.force.iter().copied().collect(),

@@ -124,7 +124,7 @@ pub(super) fn run(
         write_plan(app, args, target, (&plan, &loss), out)?;
         return Ok(Exit::Done);
     }
-    signals::watch(&vault, INTERRUPTED);
+    signals::watch(INTERRUPTED);
     let watcher = Watcher::start("restoring", &request.progress, app.reporting());
     let outcome = restore_at(&vault, &request);
     drop(watcher);

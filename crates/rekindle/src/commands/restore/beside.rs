@@ -134,7 +134,7 @@ pub(super) fn run(
         write_plan(app, args, &request, &plan, out)?;
         return Ok(Exit::Done);
     }
-    signals::watch(&vault, INTERRUPTED);
+    signals::watch(INTERRUPTED);
     let watcher = Arc::new(Mutex::new(None));
     request.on_phase = Some(reporter(app, &request.progress, &watcher));
     let outcome = extract(&vault, &request);

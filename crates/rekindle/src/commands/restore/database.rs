@@ -43,7 +43,7 @@ pub(super) fn run(
     };
     let vault = rekindle_recovery::open_vault(&stack.vault)?;
     let half = format!("interrupted: database `{new_name}` may be there and half filled; drop it");
-    signals::watch(&vault, half);
+    signals::watch(half);
     let outcome = rekindle_recovery::restore_database(&vault, &request)?;
     if app.is_json() {
         let value = json!({

@@ -131,10 +131,9 @@ fn restore(
         });
     }
     let undo = app.command(format_args!("restore --undo --service {service}"));
-    signals::watch(
-        &vault,
-        format!("interrupted: the same command goes on from here; `{undo}` goes back"),
-    );
+    signals::watch(format!(
+        "interrupted: the same command goes on from here; `{undo}` goes back"
+    ));
     request.on_step = Some(reporter(app, &progress, &watcher));
     let outcome = restore_in_place(&vault, &request);
     drop(

@@ -61,10 +61,7 @@ type Hits<'a> = BTreeMap<Id, Vec<&'a TreePath>>;
 /// As the check could not be done; damage is no error but exit code 4.
 pub fn run(app: &App, args: &CheckArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
     let vault = app.vault()?;
-    signals::watch(
-        &vault,
-        "interrupted: the check changed nothing, and is not finished",
-    );
+    signals::watch("interrupted: the check changed nothing, and is not finished");
     let thoroughness = if args.read_data {
         Thoroughness::AllData
     } else {

@@ -44,10 +44,7 @@ pub fn run(app: &App, args: &HealArgs, out: &mut dyn Write) -> Result<Exit, CliE
         app.warn(format_args!("the copy `{name}` cannot be used: {error}"));
     }
     let (vault, remade) = open(app, &settings, &sources.vaults, args.dry_run)?;
-    signals::watch(
-        &vault,
-        "interrupted: what was stored anew stays, and the next run goes on",
-    );
+    signals::watch("interrupted: what was stored anew stays, and the next run goes on");
     let progress = Arc::new(Progress::default());
     let options = HealOptions {
         read_data: !args.quick,

@@ -125,10 +125,7 @@ fn remove(
     let vault = app.vault()?;
     let key = vault.find_key(wanted)?;
     if yes {
-        signals::watch(
-            &vault,
-            "interrupted: `vault keys` tells which keys are there",
-        );
+        signals::watch("interrupted: `vault keys` tells which keys are there");
         vault.remove_key(&key.id, even_in_use)?;
     }
     if app.is_json() {
@@ -155,10 +152,7 @@ fn rotate(
     let file = password_file(&stack.vault.password, keep_password_file)?;
     let secret = secrets::new_password(new)?;
     let vault = rekindle_recovery::open_vault(&stack.vault)?;
-    signals::watch(
-        &vault,
-        "interrupted: one of both passwords opens the vault; run it again",
-    );
+    signals::watch("interrupted: one of both passwords opens the vault; run it again");
     let rotation = vault.begin_rotation(&Password::new(secret.expose()))?;
     if let Some(path) = &file {
         let text = format!("{}\n", secret.expose());

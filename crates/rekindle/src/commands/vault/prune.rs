@@ -82,7 +82,6 @@ pub fn run(app: &App, args: &PruneArgs, out: &mut dyn Write) -> Result<Exit, Cli
         .and_then(|size| usize::try_from(size).ok());
     let options = args.options(pack_bytes);
     signals::watch(
-        &vault,
         "interrupted: nothing that a recovery point needs is gone; the next prune goes on",
     );
     if args.dry_run {

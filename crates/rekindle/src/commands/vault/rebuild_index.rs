@@ -31,10 +31,7 @@ pub struct RebuildIndexArgs {
 /// As the vault does not open, or fails.
 pub fn run(app: &App, args: &RebuildIndexArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
     let vault = app.vault()?;
-    signals::watch(
-        &vault,
-        "interrupted: nothing was removed that is not listed anew",
-    );
+    signals::watch("interrupted: nothing was removed that is not listed anew");
     let progress = Arc::new(Progress::default());
     let watcher = Watcher::start("reading headers", &progress, app.reporting());
     let report = if args.yes {
