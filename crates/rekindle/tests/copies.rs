@@ -285,3 +285,77 @@ impl JsonStatus for Home {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 }
+
+#[test]
+fn a_vault_that_cannot_be_listed_says_nothing_good_of_its_copies() {
+    let home = idle();
+    point(&home, "one");
+    home.ok(&["copy", "run"]);
+    // Something that is no listing lies where the points are; what is remembered is damaged, too.
+    let points = home.join("vault/snapshots");
+    fs::rename(&points, home.join("elsewhere")).unwrap();
+    fs::write(&points, "").unwrap();
+    let ran = home.run(&["copy", "status"]);
+    assert_eq!(ran.code, 1, "{}", ran.stdout);
+    let part = "the points of the vault cannot be listed";
+    assert!(ran.stdout.contains(part), "{}", ran.stdout);
+    let record = home.join("vault/rekindle/copies/offsite");
+    fs::remove_file(&record).unwrap();
+    fs::write(&record, "not what it was").unwrap();
+    let ran = home.run(&["copy", "status"]);
+    let part = "what is remembered of it cannot be read";
+    assert!(ran.stdout.contains(part), "{}", ran.stdout);
+}
+
+#[test]
+fn a_hold_of_the_vault_protects_in_the_copy_too_and_is_ended_there_by_itself() {
+    let home = idle();
+    point(&home, "one");
+    point(&home, "two");
+    home.ok(&["copy", "run"]);
+    let first = home.json(&["points"])["points"][0]["id"].clone();
+    let first = first.as_str().unwrap();
+    home.ok(&["hold", "add", "incident-7", "--point", first]);
+    let run = home.json(&["copy", "run"]);
+    assert_eq!(run["copies"][0]["holds"], json!(["incident-7"]), "{run:#}");
+    let there = home.json(&["--vault", "offsite", "points"])["points"][0]["id"].clone();
+    let there = there.as_str().unwrap();
+    let forget = ["--vault", "offsite", "points", "forget", there, "--yes"];
+    home.run(&forget).fails_with(1, "hold `incident-7` [hold]");
+    // Only added: what the vault ends stands in the copy.
+    let ended = home.run(&["hold", "remove", "incident-7", "--yes"]);
+    let next = "--vault offsite hold remove incident-7 --yes";
+    assert!(ended.stderr.contains(next), "{}", ended.stderr);
+    home.ok(&["copy", "run"]);
+    home.run(&forget).fails_with(1, "hold `incident-7` [hold]");
+    home.ok(&[
+        "--vault",
+        "offsite",
+        "hold",
+        "remove",
+        "incident-7",
+        "--yes",
+    ]);
+    home.ok(&["copy", "run"]);
+    home.ok(&forget);
+}
+
+#[test]
+fn a_tag_that_is_a_hold_and_came_after_the_copying_protects_in_the_copy_too() {
+    let home = idle();
+    point(&home, "one");
+    home.ok(&["copy", "run"]);
+    let vault = vault(&home);
+    let snapshot = vault.snapshots().unwrap().remove(0);
+    // As `restic tag --add` does it.
+    vault
+        .set_tags(&snapshot, vec!["hold:audit".to_owned()])
+        .unwrap();
+    let name = format!("audit-{}", snapshot.id.short());
+    let run = home.json(&["copy", "run"]);
+    assert_eq!(run["copies"][0]["holds"], json!([name]), "{run:#}");
+    let again = home.json(&["copy", "run"]);
+    assert_eq!(again["copies"][0]["holds"], json!([]), "{again:#}");
+    let list = home.json(&["--vault", "offsite", "hold", "list"]);
+    assert_eq!(list["holds"][0]["points"], 1, "{list:#}");
+}

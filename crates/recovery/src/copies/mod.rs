@@ -4,6 +4,9 @@
 //! copy it has had by its repository id, so that one that vanished is missed: an empty place where a
 //! copy was is never filled again without somebody's word.
 
+mod holds;
+#[cfg(test)]
+mod made_up;
 mod open;
 mod plan;
 mod run;

@@ -10,6 +10,7 @@ use rekindle_vault::{
 };
 
 use super::{
+    holds::carry_holds,
     open::{OpenedCopy, WhenAbsent, enter},
     removes_wal, wanted,
     worth::worth_having,
@@ -40,6 +41,8 @@ pub struct CopyWork {
     pub points: CopyReport,
     /// WAL.
     pub wal: WalCopyReport,
+    /// Names of holds that the copy did not have.
+    pub holds: Vec<String>,
 }
 
 impl CopyOutcome {
@@ -112,7 +115,7 @@ fn run_one(
         &opened.vault,
         points,
         progress,
-        &mut outcome.work,
+        &mut outcome,
     );
     outcome.error = filled.err().map(|source| RecoveryError::CopyTo {
         name: copy.name.to_string(),
@@ -132,7 +135,7 @@ fn fill(
     to: &Vault,
     points: &[Snapshot],
     progress: &Arc<Progress>,
-    work: &mut CopyWork,
+    outcome: &mut CopyOutcome,
 ) -> Result<(), CopyToError> {
     let mut options = CopyOptions::default();
     let pack_size = stack
@@ -143,6 +146,11 @@ fn fill(
     let copied = to
         .copied_snapshots()
         .map_err(|error| CopyToError::of_target(to, error))?;
+    // First, because it is quick, and protects what is there already.
+    let carried = carry_holds(main, to, points, &copied)?;
+    outcome.warnings.extend(carried.warnings);
+    let work = &mut outcome.work;
+    work.holds = carried.added;
     let points: Vec<_> = worth_having(copy, points, &copied)
         .into_iter()
         .cloned()

@@ -60,59 +60,75 @@ impl CopyStatus {
     }
 }
 
+/// What a copy is held against.
+enum Main<'a> {
+    /// The main vault cannot be opened: only the copies are looked at.
+    Absent,
+    /// Its points cannot be listed, and why.
+    Unlisted(&'a Vault, String),
+    /// The vault and its points.
+    Listed(&'a Vault, Vec<Snapshot>),
+}
+
 /// Looks at all copies. Whatever is down is told and not in the way; without the main vault only
 /// the copies are looked at.
 #[must_use]
 pub fn copies_status(main: Option<&Vault>, stack: &Stack) -> Vec<CopyStatus> {
-    let points = main.and_then(|main| main.readable_snapshots().ok());
-    let points = points.map(|(points, _)| points);
-    let of = |copy| one(main, points.as_deref(), stack, copy, Timestamp::now());
+    let main = main.map_or(Main::Absent, Main::look);
+    let of = |copy| one(&main, stack, copy, Timestamp::now());
     stack.vault.copies.iter().map(of).collect()
 }
 
-fn one(
-    main: Option<&Vault>,
-    points: Option<&[Snapshot]>,
-    stack: &Stack,
-    copy: &VaultCopy,
-    now: Timestamp,
-) -> CopyStatus {
-    let mut status = CopyStatus {
-        name: copy.name.to_string(),
-        location: copy.at.to_string(),
-        points: 0,
-        missing_points: 0,
-        lag_seconds: None,
-        missing_since: None,
-        missing_wal_files: None,
-        last_success: None,
-        last_failure: None,
-        last_error: None,
-        problem: None,
-        hint: None,
-        ok: false,
-    };
-    if let Some(Ok(Some(record))) = main.map(|main| main.copy_record(copy.name.as_str())) {
-        status.remember(record);
+impl<'a> Main<'a> {
+    fn look(vault: &'a Vault) -> Self {
+        match vault.readable_snapshots() {
+            Ok((points, _)) => Self::Listed(vault, points),
+            Err(error) => Self::Unlisted(vault, with_causes(&error)),
+        }
     }
-    match look(main, points, stack, copy, &mut status) {
-        Ok(()) => status.ok = status.is_well(now),
+
+    const fn vault(&self) -> Option<&'a Vault> {
+        match self {
+            Self::Absent => None,
+            Self::Unlisted(vault, _) | Self::Listed(vault, _) => Some(vault),
+        }
+    }
+}
+
+fn one(main: &Main<'_>, stack: &Stack, copy: &VaultCopy, now: Timestamp) -> CopyStatus {
+    let mut status = CopyStatus::unknown(&copy.name, &copy.at);
+    match main.vault().map(|main| main.copy_record(&copy.name)) {
+        Some(Ok(Some(record))) => status.remember(record),
+        // Whoever enters the copy to compare it tells this, too.
+        Some(Err(_)) if matches!(main, Main::Listed(..)) => {}
+        Some(Err(error)) => status.problem(format!(
+            "what is remembered of it cannot be read: {}",
+            with_causes(&error)
+        )),
+        None | Some(Ok(None)) => {}
+    }
+    match look(main, stack, copy, &mut status) {
+        Ok(()) => status.ok = status.problem.is_none() && status.is_well(now),
         Err(error) => {
             status.hint = error.hint();
-            status.problem = Some(with_causes(&error));
+            status.problem(with_causes(&error));
         }
     }
     status
 }
 
 fn look(
-    main: Option<&Vault>,
-    points: Option<&[Snapshot]>,
+    main: &Main<'_>,
     stack: &Stack,
     copy: &VaultCopy,
     status: &mut CopyStatus,
 ) -> Result<(), RecoveryError> {
-    let (Some(main), Some(points)) = (main, points) else {
+    let Main::Listed(main, points) = main else {
+        if let Main::Unlisted(_, reason) = main {
+            status.problem(format!(
+                "nobody can say what it lacks: the points of the vault cannot be listed: {reason}"
+            ));
+        }
         let vault = open_copy(&stack.vault, copy.name.as_str())?;
         status.points = vault.readable_snapshots()?.0.len() as u64;
         return Ok(());
@@ -163,6 +179,33 @@ fn all_files(archive: &rekindle_vault::WalArchive) -> Result<u64, RecoveryError>
 }
 
 impl CopyStatus {
+    /// As it is before anything is known.
+    fn unknown(name: &impl ToString, location: &impl ToString) -> Self {
+        Self {
+            name: name.to_string(),
+            location: location.to_string(),
+            points: 0,
+            missing_points: 0,
+            lag_seconds: None,
+            missing_since: None,
+            missing_wal_files: None,
+            last_success: None,
+            last_failure: None,
+            last_error: None,
+            problem: None,
+            hint: None,
+            ok: false,
+        }
+    }
+
+    /// Adds to what is wrong.
+    fn problem(&mut self, text: String) {
+        self.problem = Some(match self.problem.take() {
+            Some(known) => format!("{known}; {text}"),
+            None => text,
+        });
+    }
+
     fn remember(&mut self, record: CopyRecord) {
         self.last_success = record.last_success;
         self.last_failure = record.last_failure;
@@ -195,37 +238,12 @@ impl CopyStatus {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use rekindle_vault::Id;
-
-    fn point(day: u8) -> Snapshot {
-        let json = format!(
-            r#"{{"time":"2026-01-{day:02}T00:00:00Z","tree":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}}"#
-        );
-        Snapshot {
-            id: Id::of(&[day]),
-            stored: serde_json::from_str(&json).unwrap(),
-        }
-    }
+    use super::{super::made_up::point, *};
 
     fn compared(copied: &[u8]) -> CopyStatus {
         let points: Vec<_> = (1..=4).map(point).collect();
         let copied = copied.iter().map(|day| point(*day)).collect();
-        let mut status = CopyStatus {
-            name: "offsite".to_owned(),
-            location: "there".to_owned(),
-            points: 0,
-            missing_points: 0,
-            lag_seconds: None,
-            missing_since: None,
-            missing_wal_files: None,
-            last_success: None,
-            last_failure: None,
-            last_error: None,
-            problem: None,
-            hint: None,
-            ok: false,
-        };
+        let mut status = CopyStatus::unknown(&"offsite", &"there");
         status.compare(&points, &CopiedSnapshots::new(copied));
         status
     }

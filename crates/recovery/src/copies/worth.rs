@@ -26,19 +26,8 @@ pub(super) fn worth_having<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::made_up::point, *};
     use rekindle_stack::Stack;
-    use rekindle_vault::Id;
-
-    fn point(day: u8) -> Snapshot {
-        let json = format!(
-            r#"{{"time":"2026-01-{day:02}T00:00:00Z","tree":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}}"#
-        );
-        Snapshot {
-            id: Id::of(&[day]),
-            stored: serde_json::from_str(&json).unwrap(),
-        }
-    }
 
     fn days(retention: &str, copied: &[u8]) -> Vec<i8> {
         let yaml = format!(

@@ -194,7 +194,9 @@ pub fn write_outcomes(
 
 fn summary(outcome: &CopyOutcome) -> String {
     let (points, wal) = (&outcome.work.points, &outcome.work.wal);
-    if points.copied.is_empty() && wal.copied == 0 && outcome.is_complete() {
+    let holds = &outcome.work.holds;
+    let is_idle = points.copied.is_empty() && wal.copied == 0 && holds.is_empty();
+    if is_idle && outcome.is_complete() {
         return format!(
             "has everything ({})",
             count(points.present.len() as u64, "recovery point")
@@ -208,6 +210,10 @@ fn summary(outcome: &CopyOutcome) -> String {
     if wal.copied > 0 {
         let files = count(wal.copied, "WAL file");
         parts.push(format!("{files}, {}", bytes(wal.copied_bytes)));
+    }
+    if !holds.is_empty() {
+        let what = if holds.len() == 1 { "hold" } else { "holds" };
+        parts.push(format!("{what} {}", holds.join(", ")));
     }
     parts.join("; ")
 }
@@ -246,6 +252,7 @@ pub fn outcomes_json(outcomes: &[CopyOutcome]) -> Value {
             "stored_bytes": work.points.stored_bytes,
             "wal_files": work.wal.copied,
             "wal_bytes": work.wal.copied_bytes,
+            "holds": work.holds,
             "not_copied": troubles(outcome),
             "lock_left": work.points.lock_left,
             "error": error.as_ref().map(|error| chain(error).join(": ")),

@@ -211,11 +211,20 @@ fn table(list: &HoldList) -> Table {
 }
 
 fn remove(app: &App, name: &str, yes: bool, out: &mut dyn Write) -> Result<Exit, CliError> {
-    let vault = app.vault()?;
+    let stack = app.stack()?;
+    let vault = rekindle_recovery::open_vault(&stack.vault)?;
     if yes {
         signals::watch("interrupted: the hold stands if it is listed");
         let outcome = retention::remove_hold(&vault, name)?;
-        return tell(app, &outcome, "is removed", out);
+        let exit = tell(app, &outcome, "is removed", out)?;
+        // Who can change the vault must not be able to end what its copies keep.
+        let copies = stack.vault.copies.iter().map(|copy| &copy.name);
+        app.next(copies.map(|copy| {
+            app.command(format_args!(
+                "--vault {copy} hold remove {name} --yes   if the copy has it"
+            ))
+        }));
+        return Ok(exit);
     }
     let list = retention::holds(&vault, Timestamp::now())?;
     let Some(listed) = list.holds.iter().find(|listed| listed.name == name) else {
