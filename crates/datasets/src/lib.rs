@@ -12,7 +12,7 @@ mod record;
 
 use jiff::Timestamp;
 use rekindle_stack as stack;
-use rekindle_vault::{Backup, Progress, TreePath};
+use rekindle_vault::{AddedBytes, Backup, Progress, TreePath};
 
 pub use error::{CaptureError, dump_hint, vault_hint, with_causes};
 pub use record::DatasetRecord;
@@ -56,6 +56,9 @@ pub struct Captured {
     pub record: DatasetRecord,
     /// What a person should know, though it is no error.
     pub warnings: Vec<String>,
+    /// What was stored of files that say nothing of how much the data changed, as far as that can be
+    /// told: WAL segments, whose unused end is whatever an older segment held.
+    pub beside: AddedBytes,
 }
 
 /// The implementation for a dataset of the configuration; `None` for a kind that this version

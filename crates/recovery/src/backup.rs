@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use rekindle_datasets::{CaptureContext, Dataset, DatasetRecord, dataset_of};
 use rekindle_stack::{self as stack, Stack};
 use rekindle_vault::{
-    Backup, BackupOptions, Node, NodeKind, Progress, Snapshot, SnapshotDraft, TreePath, Vault,
+    AddedBytes, Backup, BackupOptions, Index, Node, NodeKind, Progress, Snapshot, SnapshotDraft,
+    TreePath, Vault,
 };
 use serde::Serialize;
 
@@ -17,6 +18,7 @@ use crate::{
     PointSummary, RecoveryError,
     manifest::{self, DatasetEntry, Manifest},
     object_lock,
+    tripwire::{Tripped, Watch},
     vault::{LOCK_WAIT, compression_of},
 };
 
@@ -60,6 +62,8 @@ pub struct BackupOutcome {
     pub skipped: Vec<String>,
     /// Why not all that the vault needs is locked against deletion, if the configuration asks for that.
     pub unlocked: Option<String>,
+    /// Services whose backup is suspicious, or was before and nobody has said that it is fine.
+    pub tripped: Vec<Tripped>,
 }
 
 struct Job {
@@ -98,13 +102,11 @@ pub fn plan_backup(request: &BackupRequest<'_>) -> Result<Vec<PlannedDataset>, R
 pub fn backup(vault: &Vault, request: &BackupRequest<'_>) -> Result<BackupOutcome, RecoveryError> {
     let clock = Instant::now();
     let (jobs, skipped) = jobs(request)?;
-    let parent = newest_like(vault, request)?;
-    let previous = parent
-        .as_ref()
-        .and_then(|snapshot| previous_manifest(vault, snapshot));
+    let snapshots = readable_snapshots(vault)?;
+    let parent = newest_like(&snapshots, request)?;
     let options = BackupOptions {
         compression: compression_of(&request.stack.vault),
-        parent,
+        parent: parent.clone(),
         lock_wait: LOCK_WAIT,
         progress: Arc::clone(&request.progress),
         ..BackupOptions::default()
@@ -122,22 +124,38 @@ pub fn backup(vault: &Vault, request: &BackupRequest<'_>) -> Result<BackupOutcom
         None => options,
     };
     let mut backup = vault.start_backup(options)?;
+    let previous = parent
+        .as_ref()
+        .and_then(|snapshot| previous_manifest(vault, backup.index(), snapshot));
+    let mut watch = Watch::new(vault, request.stack, snapshots);
     let mut manifest = Manifest::new(&request.stack.name, backup.started());
     manifest.skipped.clone_from(&skipped);
     for job in &jobs {
-        capture(&mut backup, job, request, previous.as_ref(), &mut manifest)?;
+        let added = backup.added();
+        let (mut entry, beside) =
+            capture(&mut backup, job, request, previous.as_ref(), &mut manifest)?;
+        backup.wait_for_files()?;
+        let added = backup.added().since(added).since(beside);
+        entry.tripwire = watch.look(&backup, &entry, added)?;
+        manifest.datasets.push(entry);
     }
     manifest.captured = Timestamp::now();
-    let snapshot = commit(backup, &manifest, request.tags.clone())?;
+    let tripped = watch.keep(&manifest);
+    let warnings = manifest.warnings.clone();
+    manifest.warnings.extend(suspicions(&tripped));
+    let mut tags = request.tags.clone();
+    tags.extend(tripped.iter().filter_map(Tripped::tag));
+    let snapshot = commit(backup, &manifest, tags)?;
     tracing::info!(point = %snapshot.id, "recovery point made");
     let took = clock.elapsed();
     Ok(BackupOutcome {
         point: PointSummary::of(&snapshot),
         took,
         unlocked: object_lock::after_writing(vault),
-        warnings: manifest.warnings.clone(),
+        warnings,
         skipped,
         manifest,
+        tripped,
     })
 }
 
@@ -147,7 +165,7 @@ fn capture(
     request: &BackupRequest<'_>,
     previous: Option<&Manifest>,
     manifest: &mut Manifest,
-) -> Result<(), RecoveryError> {
+) -> Result<(DatasetEntry, AddedBytes), RecoveryError> {
     let started = Timestamp::now();
     let path = format!("{}/{}", job.service, job.dataset.kind());
     let at = TreePath::new(&path).map_err(rekindle_vault::BackupError::from)?;
@@ -170,16 +188,25 @@ fn capture(
     manifest
         .warnings
         .extend(captured.warnings.into_iter().map(named));
-    let record: DatasetRecord = captured.record;
+    let (record, beside): (DatasetRecord, _) = (captured.record, captured.beside);
     let captured = Timestamp::now();
-    manifest.datasets.push(DatasetEntry {
+    let entry = DatasetEntry {
         service: job.service.clone(),
         path,
         started,
         captured,
+        tripwire: None,
         record,
+    };
+    Ok((entry, beside))
+}
+
+fn suspicions(tripped: &[Tripped]) -> Vec<String> {
+    let of_each = tripped.iter().flat_map(|tripped| {
+        let texts = tripped.suspicions.iter();
+        texts.map(move |suspicion| format!("{}: {suspicion}", tripped.service))
     });
-    Ok(())
+    of_each.collect()
 }
 
 /// The manifest goes in last, then the snapshot is written.
@@ -272,7 +299,7 @@ fn jobs(request: &BackupRequest<'_>) -> Result<(Vec<Job>, Vec<String>), Recovery
 /// The newest point of the same machine that has one of the wanted services: most of its files are
 /// still the same.
 fn newest_like(
-    vault: &Vault,
+    snapshots: &[Snapshot],
     request: &BackupRequest<'_>,
 ) -> Result<Option<Snapshot>, RecoveryError> {
     let services: Vec<_> = wanted(request)?
@@ -280,14 +307,7 @@ fn newest_like(
         .map(|service| format!("/{}/", service.name))
         .collect();
     let host = rekindle_vault::Host::current().name;
-    let (snapshots, failed) = vault.readable_snapshots()?;
-    for error in failed {
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "a recovery point was passed over"
-        );
-    }
-    Ok(snapshots.into_iter().rev().find(|snapshot| {
+    let newest = snapshots.iter().rev().find(|snapshot| {
         let has = |service: &String| {
             snapshot
                 .stored
@@ -296,13 +316,24 @@ fn newest_like(
                 .any(|path| path.starts_with(service))
         };
         snapshot.stored.hostname == host && services.iter().any(has)
-    }))
+    });
+    Ok(newest.cloned())
+}
+
+fn readable_snapshots(vault: &Vault) -> Result<Vec<Snapshot>, RecoveryError> {
+    let (snapshots, failed) = vault.readable_snapshots()?;
+    for error in failed {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "a recovery point was passed over"
+        );
+    }
+    Ok(snapshots)
 }
 
 /// A parent whose manifest cannot be read only costs the hints that are in it.
-fn previous_manifest(vault: &Vault, snapshot: &Snapshot) -> Option<Manifest> {
-    let index = vault.load_index().ok()?;
-    Manifest::read(vault, &index, snapshot)
+fn previous_manifest(vault: &Vault, index: &Index, snapshot: &Snapshot) -> Option<Manifest> {
+    Manifest::read(vault, index, snapshot)
         .inspect_err(|error| tracing::debug!(%error, "the parent has no manifest"))
         .ok()
 }

@@ -15,6 +15,8 @@ use crate::{
     copies::{copies_status, open_copy},
     kit::{KitState, kit_state},
     object_lock, open_vault,
+    open_vault,
+    tripwire::{TrippedHold, tripped_holds},
     wal::utc,
 };
 
@@ -115,6 +117,7 @@ fn look_at_vault(stack: &Stack, findings: &mut Findings) {
     store::look(subject, &stack.vault, findings);
     look_at_locks(&vault, findings);
     object_lock::look_for_doctor(subject, &vault, findings);
+    look_at_tripwire(&vault, findings);
     look_at_kit(stack, &vault, findings);
     look_at_free_space(stack, findings);
     if stack.vault.copies.is_empty() {
@@ -129,6 +132,26 @@ fn look_at_vault(stack: &Stack, findings: &mut Findings) {
 
 const DELETED: &str = "if somebody deleted it, `rekindle vault object-lock status` tells, and `vault object-lock \
                        undelete` brings it back";
+fn look_at_tripwire(vault: &rekindle_vault::Vault, findings: &mut Findings) {
+    match tripped_holds(vault, jiff::Timestamp::now()) {
+        Ok(tripped) => {
+            for TrippedHold {
+                service,
+                hold,
+                since,
+                reason,
+            } in tripped
+            {
+                let text = format!("suspicious since {}: {reason}", utc(since));
+                let fix = format!(
+                    "look at its data; nothing of it is forgotten until `rekindle hold remove {hold} --yes`"
+                );
+                findings.problem(&service, text, Some(fix));
+            }
+        }
+        Err(error) => findings.problem("vault", with_causes(&error), error.hint()),
+    }
+}
 
 fn look_at_copies(stack: &Stack, vault: &rekindle_vault::Vault, findings: &mut Findings) {
     for copy in copies_status(Some(vault), stack) {

@@ -23,6 +23,7 @@ mod point;
 mod restore;
 pub mod retention;
 mod status;
+pub mod tripwire;
 mod vault;
 pub mod wal;
 

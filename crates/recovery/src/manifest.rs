@@ -5,7 +5,7 @@ use rekindle_datasets::DatasetRecord;
 use rekindle_vault::{BlobKind, Index, Snapshot, Vault};
 use serde::{Deserialize, Serialize};
 
-use crate::RecoveryError;
+use crate::{RecoveryError, tripwire::TripwireRecord};
 
 /// Where the manifest lies in a recovery point.
 pub(crate) const PATH: &str = "recovery-point.json";
@@ -46,6 +46,9 @@ pub struct DatasetEntry {
     pub started: Timestamp,
     /// When it was captured.
     pub captured: Timestamp,
+    /// How much changed since the point before, and before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tripwire: Option<TripwireRecord>,
     /// What it is.
     #[serde(flatten)]
     pub record: DatasetRecord,
@@ -90,6 +93,12 @@ impl Manifest {
     /// The dataset of this service.
     pub(crate) fn dataset(&self, service: &str) -> Option<&DatasetEntry> {
         self.datasets.iter().find(|entry| entry.service == service)
+    }
+
+    /// What the tripwire recorded of the dataset that lies there.
+    pub(crate) fn tripwire_at(&self, path: &str) -> Option<&TripwireRecord> {
+        let entry = self.datasets.iter().find(|entry| entry.path == path)?;
+        entry.tripwire.as_ref()
     }
 
     /// The services that it has something of, for people.

@@ -12,6 +12,7 @@ use crate::{
     copies::{CopyStatus, copies_status},
     in_place::{Hold, hold_of_service},
     points,
+    tripwire::{TrippedHold, tripped_holds},
     wal::{Window, windows},
 };
 
@@ -28,8 +29,10 @@ pub struct Status {
     pub copies: Vec<CopyStatus>,
     /// Why the vault cannot be opened or fully read.
     pub problems: Vec<String>,
-    /// Whether the vault is readable, every dataset has a point, no target is missed, and every copy is
-    /// there and not late.
+    /// Holds of the tripwire that stand: backups of these services were suspicious.
+    pub tripped: Vec<TrippedHold>,
+    /// Whether the vault is readable, every dataset has a point, no target is missed, every copy is
+    /// there and not late, and no tripwire is tripped.
     pub ok: bool,
 }
 
@@ -118,6 +121,9 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
         })
         .collect();
     let copies = copies_status(vault.ok(), stack);
+    let tripped = vault
+        .ok()
+        .map_or_else(Vec::new, |vault| tripped(vault, &mut problems));
     let vault = vault.ok().and_then(|vault| match vault.stored_bytes() {
         Ok(stored_bytes) => Some(VaultStatus {
             location: vault.location(),
@@ -139,15 +145,24 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
     };
     let copies_are_well = copies.iter().all(|copy| copy.ok);
     let services_are_well = services.iter().all(protected);
-    let ok = vault.is_some() && problems.is_empty() && services_are_well && copies_are_well;
+    let is_calm = problems.is_empty() && tripped.is_empty();
+    let ok = vault.is_some() && is_calm && services_are_well && copies_are_well;
     Status {
         stack: stack.name.to_string(),
         services,
         vault,
         copies,
         problems,
+        tripped,
         ok,
     }
+}
+
+fn tripped(vault: &Vault, problems: &mut Vec<String>) -> Vec<TrippedHold> {
+    tripped_holds(vault, Timestamp::now()).unwrap_or_else(|error| {
+        problems.push(with_causes(&error));
+        Vec::new()
+    })
 }
 
 fn readable_points(vault: &Vault, problems: &mut Vec<String>) -> Vec<PointSummary> {

@@ -8,6 +8,7 @@ pub(crate) const OPEN_KEYS: &[&str] = &[
     "bin_dir",
     "buckets",
     "ca_file",
+    "changed",
     "compression",
     "context",
     "credentials_env",
@@ -19,6 +20,7 @@ pub(crate) const OPEN_KEYS: &[&str] = &[
     "depends_on",
     "do",
     "download_limit",
+    "encrypted",
     "encryption",
     "endpoint",
     "escrow",
@@ -26,6 +28,7 @@ pub(crate) const OPEN_KEYS: &[&str] = &[
     "exclude",
     "expect",
     "file",
+    "gone",
     "hourly",
     "http",
     "include",
@@ -97,6 +100,7 @@ pub(crate) const SECTION_KEYS: &[&str] = &[
     "schedule",
     "services",
     "store",
+    "tripwire",
     "vault",
 ];
 

@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
-use crate::model::{LogicalDump, Stack, WalMode};
+use crate::model::{LogicalDump, Stack, Tripwire, TripwireLimits, WalMode};
 use crate::name::Name;
 
 /// The JSON Schema (draft 2020-12) of `rekindle.yaml`, for editors and for `rekindle config schema`.
@@ -148,13 +148,28 @@ inline_schema! {
     crate::url::ServiceUrl = { "type": "string", "pattern": "^[a-z]+://" };
     crate::secret::SecretSource = { "type": "string", "minLength": 1, "x-rekindle-secret": true };
     Size = { "type": ["string", "integer"], "pattern": "^\\d+ ?(B|[KMG]iB)?$" };
-    Percent = { "type": "string", "pattern": "^\\d+ ?%$", "examples": ["10%"] };
+    Percent = { "type": "string", "pattern": "^([1-9][0-9]?|100) ?%$", "examples": ["10%"] };
     Scalar = { "type": ["string", "number", "boolean"] };
     LogicalDump = { "anyOf": [
         { "enum": ["all", false] },
         { "type": "array", "items": { "type": "string" }, "minItems": 1 }
     ] };
     WalMode = { "enum": ["stream", "push", false] };
+}
+
+impl JsonSchema for Tripwire {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Tripwire".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let limits = generator.subschema_for::<TripwireLimits>();
+        json_schema!({ "anyOf": [{ "type": "boolean" }, limits] })
+    }
 }
 
 /// The two keys of an [`crate::Expectation`].

@@ -2,7 +2,7 @@
 
 use crate::model::{
     Check, Dataset, Expectation, LogicalDump, ObjectLock, PostgresDataset, Retention, Runtime,
-    ScheduledTask, Service, SqlQuery, Stack, StoreOptions, Vault, VaultCopy, WalMode,
+    ScheduledTask, Service, SqlQuery, Stack, StoreOptions, Tripwire, Vault, VaultCopy, WalMode,
 };
 use crate::secret::SecretSource;
 use crate::yaml::Yaml;
@@ -27,6 +27,7 @@ pub fn show(stack: &Stack) -> String {
         Yaml::List(stack.schedule.iter().map(task).collect()),
     );
     map.add("retention", retention(&stack.retention));
+    map.add("tripwire", tripwire(&stack.tripwire));
     map.add(
         "checks",
         Yaml::List(stack.checks.iter().map(check).collect()),
@@ -204,6 +205,12 @@ fn service(service: &Service) -> Yaml {
         inner.add("expect", Yaml::Map(fields.collect()));
         map.add("health", inner.done());
     }
+    if let Some(rules) = &service.retention {
+        map.add("retention", retention(rules));
+    }
+    if let Some(limits) = &service.tripwire {
+        map.add("tripwire", tripwire(limits));
+    }
     map.done()
 }
 
@@ -308,6 +315,23 @@ fn retention(retention: &Retention) -> Yaml {
     map.maybe("wal", retention.wal);
     if !retention.keep_tags.is_empty() {
         map.add("keep_tags", Yaml::list(&retention.keep_tags));
+    }
+    map.done()
+}
+
+/// What is set; what is not depends on the kind of data.
+fn tripwire(tripwire: &Tripwire) -> Yaml {
+    let Tripwire::On(limits) = tripwire else {
+        return Yaml::plain(false);
+    };
+    let mut map = Entries::default();
+    let shares = [
+        ("encrypted", limits.encrypted),
+        ("changed", limits.changed),
+        ("gone", limits.gone),
+    ];
+    for (key, share) in shares {
+        map.maybe(key, share.map(|share| format!("{share}%")));
     }
     map.done()
 }

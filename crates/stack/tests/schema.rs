@@ -77,6 +77,10 @@ fn the_reader_knows_exactly_the_keys_of_the_schema() {
             format!("{base}{services}retention: {{qqqqqq: 1}}"),
         ),
         (
+            "/$defs/TripwireLimits".to_owned(),
+            format!("{base}{services}tripwire: {{qqqqqq: 1}}"),
+        ),
+        (
             "/$defs/EnvFile".to_owned(),
             format!("{base}{services}env: {{qqqqqq: 1}}"),
         ),

@@ -62,8 +62,8 @@ mod vault;
 mod wal;
 
 pub use backup::{
-    Backup, BackupError, BackupOptions, FileWriter, Inspect, Inspected, LocalFile, LocalTree,
-    SnapshotDraft, Taken, TreeReport, WhenMissing,
+    AddedBytes, Backup, BackupError, BackupOptions, FileWriter, Inspect, Inspected, LocalFile,
+    LocalTree, NewExtension, SnapshotDraft, Taken, TreeChange, TreeReport, WhenMissing,
 };
 pub use blob::{BlobKind, Compression, DataClass};
 pub use check::{

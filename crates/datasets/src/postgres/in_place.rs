@@ -56,6 +56,7 @@ pub(super) fn capture(
     copy.add_all(backup, &plan)?;
     backup.wait_for_files()?;
     check_left_out(backup, at, &plan)?;
+    let data = backup.added();
     let control = session.control_file().map_err(failed)?;
     backup.add_bytes(
         &join(at, super::NAMED_LAST)?,
@@ -78,6 +79,7 @@ pub(super) fn capture(
     // The session holds back the WAL, so it must not end before the WAL is read.
     backup.wait_for_files()?;
     drop(session);
+    let beside = backup.added().since(data);
     warnings.extend(plan.skipped.iter().map(|path| {
         format!(
             "`{}` in the data directory is not part of a base backup",
@@ -93,6 +95,7 @@ pub(super) fn capture(
         method: PhysicalMethod::InPlace,
         page_chunk_bytes: chunk,
         bytes: plan.total_bytes(),
+        beside,
         owner: plan
             .files
             .first()

@@ -15,7 +15,7 @@ use rekindle_postgres::{
     wire::BackupResult,
 };
 use rekindle_stack as stack;
-use rekindle_vault::{Backup, Node, NodeKind, TreePath};
+use rekindle_vault::{AddedBytes, Backup, Node, NodeKind, TreePath};
 
 pub use import::{DumpToStore, ImportedDump, imported_database, store_dump};
 pub use logical::dump_file_name;
@@ -150,7 +150,7 @@ impl PostgresCluster {
         backup: &mut Backup,
         context: &CaptureContext<'_>,
         warnings: &mut Vec<String>,
-    ) -> Result<(pg::ServerIdentity, PhysicalRecord), CaptureError> {
+    ) -> Result<(pg::ServerIdentity, PhysicalRecord, AddedBytes), CaptureError> {
         let previous = previous(context).and_then(|record| record.physical.as_ref());
         let previous_chunk = previous.map(|physical| physical.page_chunk_bytes);
         let at = join(&context.at, BASE)?;
@@ -187,7 +187,8 @@ impl PostgresCluster {
         for failure in &base.result.checksum_failures {
             warnings.push(format!("a damaged page on the source: {}", failure.message));
         }
-        Ok((base.result.identity.clone(), PhysicalRecord::new(&base)))
+        let record = PhysicalRecord::new(&base);
+        Ok((base.result.identity.clone(), record, base.beside))
     }
 
     /// Bytes of all tablespaces; `None` if the role may not know, which only costs the progress.
@@ -264,8 +265,11 @@ impl Dataset for PostgresCluster {
             Some(selection) => Some(logical::capture(self, selection, backup, context)?),
             None => None,
         };
+        let mut beside = AddedBytes::default();
         let (identity, physical) = if self.physical.is_some() {
-            let (identity, physical) = self.capture_physical(backup, context, &mut warnings)?;
+            let (identity, physical, wal) =
+                self.capture_physical(backup, context, &mut warnings)?;
+            beside = wal;
             (identity, Some(physical))
         } else {
             let mut client =
@@ -284,6 +288,7 @@ impl Dataset for PostgresCluster {
         Ok(Captured {
             record: DatasetRecord::Postgres(record),
             warnings,
+            beside,
         })
     }
 }
@@ -295,6 +300,8 @@ pub(crate) struct Base {
     page_chunk_bytes: u32,
     /// Bytes of the cluster's files.
     bytes: u64,
+    /// What was stored of WAL, where that can be told apart.
+    beside: AddedBytes,
     /// User and group of the server's files, where they are known.
     owner: Option<(u32, u32)>,
 }

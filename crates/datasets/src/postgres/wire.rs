@@ -6,7 +6,7 @@ use rekindle_postgres::{
     layout::relation_file,
     wire::{self, BackupRequest},
 };
-use rekindle_vault::{Backup, BackupError, Chunking, FileWriter, NodeKind, TreePath};
+use rekindle_vault::{AddedBytes, Backup, BackupError, Chunking, FileWriter, NodeKind, TreePath};
 
 use super::{Base, PhysicalMethod, PostgresCluster, in_place::node};
 use crate::CaptureError;
@@ -36,6 +36,8 @@ pub(super) fn capture(
         method: PhysicalMethod::Wire,
         page_chunk_bytes,
         bytes: base.bytes,
+        // It comes beside the data, and ends in zeros.
+        beside: AddedBytes::default(),
         owner: base.owner,
     })
 }

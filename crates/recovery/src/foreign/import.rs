@@ -191,6 +191,7 @@ fn store(
         path,
         started,
         captured: Timestamp::now(),
+        tripwire: None,
         record: DatasetRecord::Postgres(record),
     })
 }

@@ -3,7 +3,9 @@
 use std::{io::Write, sync::Arc};
 
 use clap::Args;
-use rekindle_recovery::{BackupOutcome, BackupRequest, PlannedDataset, copies::CopyOutcome};
+use rekindle_recovery::{
+    BackupOutcome, BackupRequest, PlannedDataset, copies::CopyOutcome, tripwire::Tripped,
+};
 use rekindle_stack::Stack;
 use rekindle_vault::{ParityReport, Progress, Vault};
 use serde_json::json;
@@ -24,8 +26,10 @@ Examples:
   rekindle backup --dry-run              what would be read, without reading it
 
 A recovery point is listed only once all of it is durable. Then the vault's
-parity is brought up to date, if there is any, and its copies get what they lack. Exit code 5 if something was skipped, or
-parity or a copy could not be.";
+parity is brought up to date, if there is any, and its copies get what they lack. Exit code 5 if
+something was skipped, or parity or a copy could not be.
+A backup of data that look encrypted or deleted is told, and nothing of the service is forgotten
+until `hold remove tripwire-SERVICE --yes`; its exit code is 0, and that of `status` is 1.";
 
 const INTERRUPTED: &str = "\
 interrupted: no recovery point was left unfinished; the next backup uses again what is stored";
@@ -147,6 +151,7 @@ fn write_outcome_json(
             "skipped": outcome.skipped,
             "parity": parity,
             "unlocked": outcome.unlocked,
+            "tripped": outcome.tripped,
             "copies": copy::outcomes_json(copies),
         }),
     )
@@ -174,6 +179,37 @@ fn write_outcome(app: &App, outcome: &BackupOutcome, out: &mut dyn Write) -> Res
     for skipped in &outcome.skipped {
         app.warn(format_args!("skipped: {skipped}"));
     }
-    app.next([app.command(format_args!("restore {short} --to DIR --dry-run"))]);
+    let restore = app.command(format_args!("restore {short} --to DIR --dry-run"));
+    let ends = outcome.tripped.iter().map(|tripped| {
+        warn_of(app, tripped);
+        let end = app.command(format_args!("hold remove {} --yes", tripped.hold));
+        format!("{end}   once somebody has looked and it is fine")
+    });
+    let ends: Vec<String> = ends.collect();
+    app.next([restore].into_iter().chain(ends));
     Ok(())
+}
+
+/// The exit code stays that of a backup that did all that was asked: what is wrong is not the point, and
+/// a scheduler that tries again would not mend it. `status` ends with 1 until a person has looked.
+fn warn_of(app: &App, tripped: &Tripped) {
+    let (service, hold) = (&tripped.service, &tripped.hold);
+    for suspicion in &tripped.suspicions {
+        app.warn(format_args!("SUSPICIOUS: {service}: {suspicion}"));
+    }
+    match &tripped.not_held {
+        _ if tripped.suspicions.is_empty() => app.warn(format_args!(
+            "SUSPICIOUS: {service}: an earlier backup was, and its hold `{hold}` still stands"
+        )),
+        None => app.warn(format_args!(
+            "nothing of {service} is forgotten from now on, by the hold `{hold}`"
+        )),
+        Some(reason) => {
+            let command = app.command(format_args!("hold add {hold} --service {service}"));
+            app.warn(format_args!(
+                "the hold `{hold}` could not be made, so the retention may forget what was there \
+                 before: {reason}; `{command}` tries again"
+            ));
+        }
+    }
 }

@@ -34,6 +34,7 @@ fn exit(status: &Status) -> Exit {
     if status.ok {
         Exit::Done
     } else if status.problems.is_empty()
+        && status.tripped.is_empty()
         && status.copies.iter().all(|copy| copy.ok)
         && status.services.iter().any(is_missed)
     {
@@ -72,6 +73,7 @@ fn write_status(app: &App, out: &mut dyn Write, status: &Status) -> Result<(), C
         }
     }
     write_in_place(app, out, status)?;
+    write_tripped(app, out, status)?;
     if let Some(vault) = &status.vault {
         let points = count(vault.snapshots, "recovery point");
         let (stored, location) = (bytes(vault.stored_bytes), &vault.location);
@@ -111,6 +113,20 @@ fn write_in_place(app: &App, out: &mut dyn Write, status: &Status) -> Result<(),
             ),
         };
         writeln!(out, "\n{name}: {text}")?;
+    }
+    Ok(())
+}
+
+/// What the tripwire found, and what to do about it.
+fn write_tripped(app: &App, out: &mut dyn Write, status: &Status) -> Result<(), CliError> {
+    for tripped in &status.tripped {
+        let (service, reason, since) = (&tripped.service, &tripped.reason, time(tripped.since));
+        let end = app.command(format_args!("hold remove {} --yes", tripped.hold));
+        writeln!(
+            out,
+            "\n{service}: suspicious since {since}: {reason}\n  nothing of it is forgotten until \
+             somebody has looked and says that it is fine: `{end}`"
+        )?;
     }
     Ok(())
 }

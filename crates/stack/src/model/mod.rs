@@ -4,6 +4,7 @@ mod dataset;
 mod rules;
 mod service;
 mod stack;
+mod tripwire;
 mod vault;
 
 pub use dataset::{
@@ -16,4 +17,5 @@ pub use rules::{
 };
 pub use service::{HealthCheck, Priority, Service};
 pub use stack::{Runtime, Stack};
+pub use tripwire::{Tripwire, TripwireLimits};
 pub use vault::{Compression, ObjectLock, ObjectLockMode, StoreOptions, Vault, VaultCopy};

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
-use super::{Dataset, Retention};
+use super::{Dataset, Retention, Tripwire};
 use crate::choice::choice;
 use crate::name::Name;
 use crate::period::Period;
@@ -40,6 +40,9 @@ pub struct Service {
     /// Which recovery points are kept for its sake. Default: the stack's `retention`, which this
     /// replaces as a whole. A point that holds several services is kept if any of them needs it.
     pub retention: Option<Retention>,
+    /// When a backup of it is suspicious. Default: the stack's `tripwire`, which this replaces as a
+    /// whole.
+    pub tripwire: Option<Tripwire>,
 }
 
 choice! {

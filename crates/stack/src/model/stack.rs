@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
-use super::{Check, Contact, EnvFile, Notification, Retention, ScheduledTask, Service, Vault};
+use super::{
+    Check, Contact, EnvFile, Notification, Retention, ScheduledTask, Service, Tripwire, Vault,
+};
 use crate::name::Name;
 
 /// All that one `rekindle.yaml` describes.
@@ -27,6 +29,9 @@ pub struct Stack {
     /// Which recovery points are kept. Without it, all are.
     #[schemars(extend("default" = {}))]
     pub retention: Retention,
+    /// When a backup is suspicious: `false` for never, or shares of a dataset.
+    #[schemars(extend("default" = {}))]
+    pub tripwire: Tripwire,
     /// Questions to the restored data that must be answered as expected.
     #[schemars(extend("default" = []))]
     pub checks: Vec<Check>,
@@ -70,6 +75,11 @@ impl Stack {
         self.services
             .iter()
             .find(|service| service.name.as_str() == name)
+    }
+
+    /// When a backup of this service is suspicious.
+    pub fn tripwire_of(&self, service: &Service) -> Tripwire {
+        service.tripwire.unwrap_or(self.tripwire)
     }
 
     /// The services so that each comes after all it depends on; otherwise as in the file.

@@ -3,7 +3,7 @@
 use super::{Context, Fields, Needs, quoted, scalar, service};
 use crate::model::{
     Check, Contact, EnvFile, Expectation, Notification, NotifyOn, Retention, ScheduledTask,
-    ScheduledWork, SqlQuery,
+    ScheduledWork, SqlQuery, Tripwire, TripwireLimits,
 };
 use crate::name::Name;
 use crate::node::{Node, Value};
@@ -68,6 +68,22 @@ pub(super) fn retention(node: &Node, ctx: &mut Context<'_>) -> Option<Retention>
     };
     f.finish(ctx);
     Some(retention)
+}
+
+pub(super) fn tripwire(node: &Node, ctx: &mut Context<'_>) -> Option<Tripwire> {
+    if !matches!(node.value, Value::Map(_)) {
+        let is_on = scalar::boolean(node, ctx)?;
+        let on = Tripwire::On(TripwireLimits::default());
+        return Some(if is_on { on } else { Tripwire::Off });
+    }
+    let mut f = Fields::of(node, "the tripwire", ctx)?;
+    let limits = TripwireLimits {
+        encrypted: f.optional("encrypted", ctx, scalar::percent),
+        changed: f.optional("changed", ctx, scalar::percent),
+        gone: f.optional("gone", ctx, scalar::percent),
+    };
+    f.finish(ctx);
+    Some(Tripwire::On(limits))
 }
 
 pub(super) fn checks(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Vec<Check> {

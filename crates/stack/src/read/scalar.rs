@@ -88,6 +88,19 @@ pub(crate) fn count(node: &Node, ctx: &mut Context<'_>) -> Option<u32> {
     }
 }
 
+/// A share, from 1 to 100 in a hundred.
+pub(crate) fn percent(node: &Node, ctx: &mut Context<'_>) -> Option<u8> {
+    let text = text(node, ctx)?;
+    let number = text.strip_suffix('%').map(str::trim_end);
+    let share = number.and_then(|number| number.parse().ok());
+    let share = share.filter(|share| (1..=100).contains(share));
+    if share.is_none() {
+        let help = Some("a share from `1%` to `100%`".to_owned());
+        ctx.error(node.place, format!("`{}` is no share", quoted(&text)), help);
+    }
+    share
+}
+
 /// A size in bytes: a number, or one with KiB, MiB or GiB.
 pub(crate) fn size(node: &Node, ctx: &mut Context<'_>) -> Option<u64> {
     let text = text(node, ctx)?;
@@ -107,19 +120,6 @@ pub(crate) fn size(node: &Node, ctx: &mut Context<'_>) -> Option<u64> {
         ctx.error(node.place, format!("`{}` is no size", quoted(&text)), help);
     }
     size
-}
-
-/// A share in whole percent, as in `10%`.
-pub(crate) fn percent(node: &Node, ctx: &mut Context<'_>) -> Option<u8> {
-    let text = text(node, ctx)?;
-    let percent = text
-        .strip_suffix('%')
-        .and_then(|number| number.trim_end().parse().ok());
-    if percent.is_none() {
-        let help = Some("for example `10%`".to_owned());
-        ctx.error(node.place, format!("`{}` is no share", quoted(&text)), help);
-    }
-    percent
 }
 
 pub(crate) fn period(node: &Node, ctx: &mut Context<'_>) -> Option<Period> {

@@ -32,6 +32,7 @@ pub(super) fn service(entry: &Entry, ctx: &mut Context<'_>) -> Option<Service> {
         .unwrap_or(false);
     let health = f.optional("health", ctx, health);
     let retention = f.optional("retention", ctx, rules::retention);
+    let tripwire = f.optional("tripwire", ctx, rules::tripwire);
     f.finish(ctx);
     let name = name.ok()?;
     Some(Service {
@@ -45,6 +46,7 @@ pub(super) fn service(entry: &Entry, ctx: &mut Context<'_>) -> Option<Service> {
         optional,
         health,
         retention,
+        tripwire,
     })
 }
 

@@ -29,6 +29,9 @@ pub(crate) fn stack(node: &Node, ctx: &mut Context<'_>) -> Option<Stack> {
     let retention = f
         .optional("retention", ctx, rules::retention)
         .unwrap_or_default();
+    let tripwire = f
+        .optional("tripwire", ctx, rules::tripwire)
+        .unwrap_or_default();
     let checks = rules::checks(&mut f, ctx);
     let notify = f
         .list("notify", ctx, rules::notification)
@@ -49,6 +52,7 @@ pub(crate) fn stack(node: &Node, ctx: &mut Context<'_>) -> Option<Stack> {
         services,
         schedule,
         retention,
+        tripwire,
         checks,
         notify,
         env,

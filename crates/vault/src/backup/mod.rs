@@ -5,6 +5,7 @@
 //! last, and only if nothing failed, every pack is acknowledged and listed, and our lock still
 //! holds.
 
+mod compare;
 pub(crate) mod failure;
 mod local_file;
 mod local_tree;
@@ -24,6 +25,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::Timestamp;
 
+pub use compare::{AddedBytes, NewExtension, TreeChange};
 pub use failure::BackupError;
 pub use local_file::{Inspect, Inspected, LocalFile, WhenMissing};
 pub use local_tree::{LocalTree, TreeReport};
@@ -283,6 +285,12 @@ impl Backup {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone()
+    }
+
+    /// What the vault has; grows as the backup goes on.
+    #[must_use]
+    pub fn index(&self) -> &Index {
+        &self.index
     }
 
     /// When the backup began.

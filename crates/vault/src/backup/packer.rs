@@ -217,6 +217,11 @@ impl Packer {
             .map_err(|_| BackupError::Ended)
     }
 
+    /// Figures of what was new until now.
+    pub fn added(&self) -> &Added {
+        &self.inner.added
+    }
+
     /// Sends the uploading threads home, after what was sent before.
     pub fn close(&self) {
         for _ in 0..self.uploads {

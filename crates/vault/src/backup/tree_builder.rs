@@ -17,8 +17,9 @@ use crate::{
 #[derive(Default)]
 pub(super) struct TreeBuilder {
     node: Option<Node>,
-    directories: BTreeMap<Vec<u8>, TreeBuilder>,
-    others: BTreeMap<Vec<u8>, Node>,
+    pub directories: BTreeMap<Vec<u8>, TreeBuilder>,
+    /// Everything that is no directory.
+    pub others: BTreeMap<Vec<u8>, Node>,
 }
 
 /// What a whole tree holds.
@@ -72,6 +73,12 @@ impl TreeBuilder {
         for directory in self.directories.values_mut() {
             directory.own_all(owner);
         }
+    }
+
+    /// The directory at this path, if there is one.
+    pub fn find(&self, path: &TreePath) -> Option<&Self> {
+        path.names()
+            .try_fold(self, |at, name| at.directories.get(name))
     }
 
     fn directory(&mut self, path: &TreePath) -> &mut Self {
