@@ -15,7 +15,6 @@ use crate::{
     copies::{copies_status, open_copy},
     kit::{KitState, kit_state},
     object_lock, open_vault,
-    open_vault,
     tripwire::{TrippedHold, tripped_holds},
     wal::utc,
 };

@@ -124,6 +124,14 @@ fn with_the_vault_gone_the_copy_restores_to_the_last_moment() {
         .start()
         .unwrap();
     assert_eq!(restored.psql("select count(*) from orders"), "3000");
+    let status = home.run(&["status"]);
+    assert_eq!(status.code, 1);
+    let (first, _) = status.stdout.split_once('\n').unwrap();
+    assert_eq!(
+        first,
+        "The vault cannot be read; the copy offsite has 1 recovery point."
+    );
+    assert!(status.stderr.contains("--vault offsite points"));
     let status = home.run(&["copy", "status"]);
     assert_eq!(status.code, 1);
     assert!(

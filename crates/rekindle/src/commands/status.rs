@@ -3,7 +3,7 @@
 use std::{io::Write, time::Duration};
 
 use jiff::Timestamp;
-use rekindle_recovery::{ServiceStatus, Status, in_place::Stage};
+use rekindle_recovery::{ServiceStatus, Status, copies::CopyStatus, in_place::Stage};
 
 use crate::{
     app::App,
@@ -83,7 +83,18 @@ fn write_status(app: &App, out: &mut dyn Write, status: &Status) -> Result<(), C
         writeln!(out)?;
         copy::write_status(&status.copies, out)?;
     }
+    if let (None, Some(copy)) = (&status.vault, fullest_copy(status)) {
+        let name = &copy.name;
+        let commands = ["points", "restore latest --to DIR --dry-run"];
+        app.next(commands.map(|command| app.command(format_args!("--vault {name} {command}"))));
+    }
     Ok(())
+}
+
+/// What is left when the vault is gone.
+fn fullest_copy(status: &Status) -> Option<&CopyStatus> {
+    let with_points = status.copies.iter().filter(|copy| copy.points > 0);
+    with_points.max_by_key(|copy| copy.points)
 }
 
 /// What a restore in place left standing, and what to do about it.
@@ -139,7 +150,16 @@ fn sentence(status: &Status) -> String {
         return "No service of this stack has data to bring back.".to_owned();
     }
     if status.vault.is_none() {
-        return "Nothing can be brought back: the vault cannot be read.".to_owned();
+        return fullest_copy(status).map_or_else(
+            || "Nothing can be brought back: the vault cannot be read.".to_owned(),
+            |copy| {
+                let points = count(copy.points, "recovery point");
+                format!(
+                    "The vault cannot be read; the copy {} has {points}.",
+                    copy.name
+                )
+            },
+        );
     }
     let lost: Vec<&str> = stateful()
         .filter(|service| service.newest_point.is_none())
