@@ -109,7 +109,7 @@ fn access_keys_of_a_store_are_named_at_once() {
         .fails_with(2, "there is no file HOME/s3-keys");
     home.write("s3-keys", "KEY:SECRET");
     let ran = home.run(&with_keys);
-    let lines = "at: s3://bucket/vault\n  # The access keys of the store.\n  credentials_file: HOME/s3-keys\n";
+    let lines = "at: \"s3://bucket/vault\"\n  # The access keys of the store.\n  credentials_file: HOME/s3-keys\n";
     assert!(ran.stdout.contains(lines), "{}", ran.stdout);
     assert!(!home.join("rekindle.yaml").exists());
 }
