@@ -170,10 +170,7 @@ fn make(
         let plan = vault.plan_parity(scheme)?;
         return write_made(app, &plan, true, out);
     }
-    signals::watch(
-        vault,
-        "interrupted: what is protected stays protected, and the next run goes on",
-    );
+    signals::watch("interrupted: what is protected stays protected, and the next run goes on");
     let progress = Arc::new(Progress::default());
     let watcher = Watcher::start("making parity", &progress, app.reporting());
     let made = vault.update_parity(scheme, &progress);
