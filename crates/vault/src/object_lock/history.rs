@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::{
     id::Id,
-    store::{ObjectKey, ObjectLocks, ObjectVersion, StoreError, is_lockable},
+    store::{ObjectKey, ObjectLocks, ObjectVersion, PROBE, StoreError, is_lockable},
 };
 
 /// All versions of one object and its delete markers, the newest first.
@@ -29,7 +29,7 @@ fn is_of_the_moment(key: &ObjectKey) -> bool {
     ["locks/", "rekindle/tmp/"]
         .iter()
         .any(|folder| key.starts_with(folder))
-        || key == "rekindle/probe"
+        || ["rekindle/probe", PROBE].contains(&key)
 }
 
 /// Passwords change, and so do the files of the archive's key.

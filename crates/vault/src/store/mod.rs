@@ -21,6 +21,7 @@ pub(crate) use object_lock::LOCKED_FOLDERS;
 pub use object_lock::{
     LockPeriod, LockSupport, ObjectLocks, ObjectVersion, PageMark, VersionsPage, is_lockable,
 };
+pub(crate) use probe::PROBE;
 pub use probe::{StoreRights, try_out};
 
 use crate::{id::Id, together};

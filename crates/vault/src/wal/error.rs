@@ -106,7 +106,10 @@ impl WalArchiveError {
                 StoreErrorKind::NoSpace => {
                     "make room; nothing half-written was left in the archive"
                 }
-                StoreErrorKind::Denied => "may this user write in the vault?",
+                StoreErrorKind::Denied => {
+                    "may this user read and write all of the vault? What root made in a directory is root's: \
+                     `chown -R USER DIR`"
+                }
                 _ => return None,
             },
             _ => return None,
