@@ -8,7 +8,7 @@ SHELL := /bin/bash
 
 NEXTEST_PROFILE ?= default
 
-.PHONY: help deps build test lint deny ci demo bench
+.PHONY: help deps build test lint deny fuzz ci demo bench
 
 help: ## Lists these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -28,6 +28,9 @@ lint: ## Checks the format, and clippy with warnings denied
 
 deny: ## Checks licences, sources, banned crates and advisories
 	@scripts/deny.sh
+
+fuzz: ## Fuzzes each parser of stored bytes for a minute
+	@scripts/fuzz.sh all 60
 
 ci: ## Runs what every change must pass
 	@.ci/run

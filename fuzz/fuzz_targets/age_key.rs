@@ -1,0 +1,2 @@
+#![no_main]
+rekindle_fuzz::vault_target!("age_key");
