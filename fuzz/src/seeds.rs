@@ -1,5 +1,6 @@
 //! Writes what fuzzers begin with: real bytes, one folder for each fuzzer, in `$REKINDLE_FUZZ_SEEDS`. A fuzzer itself, since all
 //! that is linked here is instrumented.
+#![allow(unreachable_code, reason = "the macro expects to go on after what it is told to do first")]
 #![no_main]
 
 use std::{env, fs, io, path::Path};
