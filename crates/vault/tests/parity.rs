@@ -444,46 +444,84 @@ fn a_prune_takes_no_protection_from_what_stays() {
     }
 }
 
-#[test]
-fn packs_that_parity_needs_outlive_a_prune() {
-    let setting = Setting::new();
+/// Of one group, a pack that the next prune removes and one that stays; and how that prune is asked for.
+fn a_group_of_which_some_go(setting: &Setting) -> (PruneOptions, PathBuf, PathBuf) {
     let vault = setting.place.open();
-    // A damaged pack of the second point in each group: the group cannot let go of any member until it is healed.
     vault.forget(&[setting.points[0].0.id]).unwrap();
     fs::remove_dir_all(setting.place.source().join("0")).unwrap();
-    let last = back_up(&vault, &setting.place.source(), None).unwrap();
+    back_up(&vault, &setting.place.source(), None).unwrap();
     vault.forget(&[setting.points[1].0.id]).unwrap();
     update(&vault);
-    let plan_options = PruneOptions {
+    let options = PruneOptions {
         grace: Grace::None,
         max_unused: rekindle_vault::MaxUnused::Unlimited,
         pack_bytes: 256 << 10,
         ..PruneOptions::default()
     };
-    let plan = vault.plan_prune(&plan_options).unwrap();
+    let plan = vault.plan_prune(&options).unwrap();
     let going: BTreeSet<String> = plan
         .steps
         .iter()
         .map(|step| step.pack.to_string())
         .collect();
-    let name = |pack: &PathBuf| pack.file_name().unwrap().to_string_lossy().into_owned();
+    let goes = |pack: &PathBuf| going.contains(&*pack.file_name().unwrap().to_string_lossy());
     let groups = setting.groups();
-    let mixed = groups.iter().find(|group| {
-        group.iter().any(|pack| going.contains(&name(pack)))
-            && group.iter().any(|pack| !going.contains(&name(pack)))
+    let halves = groups.into_iter().find_map(|group| {
+        let (go, stay): (Vec<_>, Vec<_>) = group.into_iter().partition(goes);
+        Some((go.into_iter().next()?, stay.into_iter().next()?))
     });
-    let mixed = mixed.expect("a group of packs that go and packs that stay");
-    let stays = mixed
-        .iter()
-        .find(|pack| !going.contains(&name(pack)))
-        .unwrap();
-    flip_bit(stays, 1000).unwrap();
-    let report = vault.prune(&plan_options, &Arc::default()).unwrap();
-    // Bit rot shows only to whoever reads: the group lets go by what leaves, which is whole.
-    assert!(report.removed_packs > 0);
-    assert!(setting.heal().is_whole());
+    let (goes, stays) = halves.expect("a group of packs that go and packs that stay");
+    (options, goes, stays)
+}
+
+/// What the newest point restores to is what lies there now, and stock restic finds nothing wrong.
+fn assert_newest_is_well(setting: &Setting) {
+    let vault = setting.place.open();
+    let newest = vault.find_snapshot("latest").unwrap();
     let expected = tree_digest(&setting.place.source()).unwrap();
-    assert_restores(&vault, &last, &expected, &setting.place.path("out"));
+    let target = setting.place.path("out");
+    assert_restores(&vault, &newest, &expected, &target);
+    fs::remove_dir_all(target).unwrap();
+    setting.place.restic().check(true).unwrap();
+}
+
+#[test]
+fn a_group_lets_go_of_what_a_prune_removes_though_another_member_is_damaged() {
+    let setting = Setting::new();
+    let (options, goes, stays) = a_group_of_which_some_go(&setting);
+    flip_bit(&stays, 1000).unwrap();
+    let report = setting
+        .place
+        .open()
+        .prune(&options, &Arc::default())
+        .unwrap();
+    assert!(report.removed_packs > 0 && report.held_for_parity == 0);
+    assert!(!goes.exists());
+    assert!(setting.heal().is_whole());
+    assert_newest_is_well(&setting);
+}
+
+#[test]
+fn a_pack_that_parity_needs_outlives_a_prune() {
+    let setting = Setting::new();
+    let (options, goes, stays) = a_group_of_which_some_go(&setting);
+    // Its share cannot be taken out, because it is not what it was; and the group cannot be made anew without the other.
+    flip_bit(&goes, 1000).unwrap();
+    flip_bit(&stays, 1000).unwrap();
+    let report = setting
+        .place
+        .open()
+        .prune(&options, &Arc::default())
+        .unwrap();
+    assert!(report.held_for_parity > 0, "{report:?}");
+    assert!(goes.exists());
+    assert!(setting.heal().is_whole());
+    assert_newest_is_well(&setting);
+    // Once all is whole again, it goes.
+    let again = setting.place.open();
+    again.prune(&options, &Arc::default()).unwrap();
+    assert!(!goes.exists());
+    assert_newest_is_well(&setting);
 }
 
 #[test]
