@@ -472,7 +472,7 @@ fn a_group_of_which_some_go(setting: &Setting) -> (PruneOptions, PathBuf, PathBu
         let (go, stay): (Vec<_>, Vec<_>) = group.into_iter().filter(is_of_data).partition(goes);
         Some((go.into_iter().next()?, stay.into_iter().next()?))
     });
-    let (goes, stays) = halves.expect("a group of packs that go and packs that stay");
+    let (goes, stays) = halves.unwrap();
     (options, goes, stays)
 }
 
