@@ -16,6 +16,7 @@ use std::{collections::HashSet, sync::Arc};
 use jiff::Timestamp;
 
 pub(crate) use bring::put_aside;
+pub(crate) use points::replace;
 pub(crate) use sources::Source;
 
 use crate::{

@@ -92,7 +92,7 @@ pub(super) fn run(
 }
 
 /// Puts the right bytes in the place of damaged ones, which are set aside. A reader finds the one or the other.
-fn replace(
+pub(crate) fn replace(
     vault: &Vault,
     aside: &SetAside,
     object: &ObjectKey,

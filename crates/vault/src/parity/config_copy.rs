@@ -31,9 +31,15 @@ impl Vault {
 }
 
 /// The second copy of a configuration, if there is one that this key opens.
-pub(crate) fn mirrored_config(store: &dyn Store, key: &Key) -> Option<Vec<u8>> {
-    let bytes = store.read(&ObjectKey::below(FOLDER, "config")).ok()?;
-    key.open_in_place(&mut bytes.clone())
-        .is_ok()
-        .then_some(bytes)
+///
+/// # Errors
+/// As the store failed: then nobody knows whether there is one.
+pub(crate) fn mirrored_config(store: &dyn Store, key: &Key) -> Result<Option<Vec<u8>>, VaultError> {
+    let read = store.read(&ObjectKey::below(FOLDER, "config"));
+    match read.map_err(VaultError::from) {
+        Ok(bytes) if key.open_in_place(&mut bytes.clone()).is_ok() => Ok(Some(bytes)),
+        Ok(_) => Ok(None),
+        Err(error) if error.is_damage_or_missing() => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::VaultError,
-    heal::{HealOptions, HealReport},
+    heal::{self, HealOptions, HealReport},
     id::Id,
     lock::{Lock, LockMode},
     set_aside::SetAside,
@@ -118,7 +118,7 @@ impl<'a> Healer<'a> {
                 Rebuilt::Unprotected => continue,
             };
             lock.ensure_held()?;
-            put_back(self.vault, aside, &object, &bytes, report)?;
+            heal::replace(self.vault, aside, &object, &bytes, report)?;
         }
         Ok(())
     }
@@ -213,7 +213,7 @@ pub(crate) fn parity(
     let damaged = vault.damaged_parity(&found, options.read_data, &options.progress)?;
     for (object, _) in &found.unreadable {
         lock.ensure_held()?;
-        crate::heal::put_aside(vault, aside, object, report)?;
+        heal::put_aside(vault, aside, object, report)?;
     }
     let texts = damaged.iter().map(|damage| damage.text.clone());
     report.parity.damaged.extend(texts);
@@ -229,24 +229,6 @@ pub(crate) fn parity(
     let update = vault.update_parity_under(lock, scheme, &known, &options.progress)?;
     report.parity.update = update;
     Ok(())
-}
-
-/// Puts the right bytes where damaged ones lie, which are set aside, or none.
-fn put_back(
-    vault: &Vault,
-    aside: &SetAside,
-    object: &ObjectKey,
-    bytes: &[u8],
-    report: &mut HealReport,
-) -> Result<(), VaultError> {
-    let copied = match aside.copy(&*vault.store, object) {
-        Ok(copied) => copied,
-        // What cannot be read cannot be kept, and is worth nothing.
-        Err(error) if error.is_damage_or_missing() => None,
-        Err(error) => return Err(error),
-    };
-    report.set_aside.extend(copied.map(|key| key.to_string()));
-    Ok(vault.store.replace(object, bytes)?)
 }
 
 fn keys_of(packs: &HashSet<Id>) -> Vec<String> {

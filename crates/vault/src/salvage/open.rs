@@ -189,7 +189,7 @@ impl Vault {
     }
 
     fn config_from(&self, sources: &[Self]) -> Result<(Vec<u8>, ConfigRemade), VaultError> {
-        if let Some(bytes) = mirrored_config(&*self.store, &self.key) {
+        if let Some(bytes) = mirrored_config(&*self.store, &self.key)? {
             return Ok((bytes, ConfigRemade::Same));
         }
         for source in sources {
