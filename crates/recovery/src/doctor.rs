@@ -131,9 +131,13 @@ fn look_at_vault(stack: &Stack, findings: &mut Findings) {
 
 const DELETED: &str = "if somebody deleted it, `rekindle vault object-lock status` tells, and `vault object-lock \
                        undelete` brings it back";
+
 fn look_at_tripwire(vault: &rekindle_vault::Vault, findings: &mut Findings) {
     match tripped_holds(vault, jiff::Timestamp::now()) {
-        Ok(tripped) => {
+        Ok((tripped, unreadable)) => {
+            for text in unreadable {
+                findings.problem("vault", text, None);
+            }
             for TrippedHold {
                 service,
                 hold,

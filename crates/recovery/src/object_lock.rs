@@ -154,8 +154,12 @@ fn look_at_sample(subject: &str, vault: &Vault, locks: &dyn ObjectLocks, finding
 }
 
 fn look_at_record(subject: &str, vault: &Vault, findings: &mut Findings) {
-    let Ok(record) = LockRecord::open(&state_directory(), &vault.config().id) else {
-        return;
+    let record = match LockRecord::open(&state_directory(), &vault.config().id) {
+        Ok(record) => record,
+        Err(error) => {
+            let text = format!("when object locks were extended: {}", with_causes(&error));
+            return findings.problem(subject, text, None);
+        }
     };
     let hours = |looked: Timestamp| Timestamp::now().duration_since(looked).as_hours();
     if record

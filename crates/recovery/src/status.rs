@@ -159,10 +159,16 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
 }
 
 fn tripped(vault: &Vault, problems: &mut Vec<String>) -> Vec<TrippedHold> {
-    tripped_holds(vault, Timestamp::now()).unwrap_or_else(|error| {
-        problems.push(with_causes(&error));
-        Vec::new()
-    })
+    match tripped_holds(vault, Timestamp::now()) {
+        Ok((tripped, unreadable)) => {
+            problems.extend(unreadable);
+            tripped
+        }
+        Err(error) => {
+            problems.push(with_causes(&error));
+            Vec::new()
+        }
+    }
 }
 
 fn readable_points(vault: &Vault, problems: &mut Vec<String>) -> Vec<PointSummary> {

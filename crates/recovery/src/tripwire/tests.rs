@@ -1,11 +1,15 @@
 //! Over made-up histories: what trips, and what must not.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
-use rekindle_vault::{NewExtension, TreeChange};
+use rekindle_vault::{
+    Hold, HoldScope, Id, NewExtension, Password, TreeChange, Vault, store::MemoryStore,
+};
 
 use super::{
     Figures, Limits, Suspicion, TripwireRecord, Verdict, judge,
-    tripped::{TRIPWIRE, hold_name},
+    tripped::{TRIPWIRE, hold_name, hold_what_was_there},
 };
 
 const MIB: u64 = 1 << 20;
@@ -263,4 +267,27 @@ fn the_name_of_a_hold_is_one_for_every_service() {
         a != b && a.len() == 64 && a.starts_with(TRIPWIRE),
         "{a} {b}"
     );
+}
+
+#[test]
+fn a_hold_that_keeps_nothing_of_the_service_is_not_taken_for_the_tripwires() {
+    let vault = Vault::create(Arc::new(MemoryStore::new()), &Password::new("x")).unwrap();
+    let not_held = || hold_what_was_there(&vault, "db", Vec::new()).not_held;
+    let on_another = HoldScope::Point(Id::of(b"a point"));
+    let on_it = HoldScope::Below("/db".to_owned());
+    for (scope, until) in [(on_another, None), (on_it, Some(at(1)))] {
+        let hold = Hold {
+            name: hold_name("db"),
+            scope,
+            reason: None,
+            since: at(0),
+            until,
+            by: "somebody".to_owned(),
+        };
+        vault.add_hold(&hold).unwrap();
+        assert!(not_held().is_some_and(|why| why.contains("hold remove")));
+        vault.remove_hold(&hold.name).unwrap();
+    }
+    // Made, and found standing the next time.
+    assert_eq!((not_held(), not_held()), (None, None));
 }

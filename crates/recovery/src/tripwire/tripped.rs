@@ -55,12 +55,16 @@ pub struct TrippedHold {
     pub reason: String,
 }
 
-/// The tripwire's holds that stand, oldest first.
+/// The tripwire's holds that stand, oldest first; and holds that cannot be read, in words: one of them may be the tripwire's.
 ///
 /// # Errors
 /// As the store failed.
-pub fn tripped_holds(vault: &Vault, now: Timestamp) -> Result<Vec<TrippedHold>, RecoveryError> {
-    Ok(standing(vault.holds()?.all, now))
+pub fn tripped_holds(
+    vault: &Vault,
+    now: Timestamp,
+) -> Result<(Vec<TrippedHold>, Vec<String>), RecoveryError> {
+    let holds = vault.holds()?;
+    Ok((standing(holds.all, now), holds.unreadable))
 }
 
 pub(super) fn standing(holds: Vec<Hold>, now: Timestamp) -> Vec<TrippedHold> {
@@ -112,7 +116,7 @@ pub(super) fn hold_what_was_there(
     };
     let not_held = match vault.add_hold(&hold) {
         Ok(()) => None,
-        Err(VaultError::HoldExists { .. }) => None,
+        Err(VaultError::HoldExists { .. }) => why_it_does_not_stand(vault, &hold),
         Err(error) => Some(with_causes(&error)),
     };
     Tripped {
@@ -120,5 +124,20 @@ pub(super) fn hold_what_was_there(
         suspicions,
         hold: hold.name,
         not_held,
+    }
+}
+
+/// There is a hold of this name. It may be over, or on something else, and keeps nothing of the service then.
+fn why_it_does_not_stand(vault: &Vault, hold: &Hold) -> Option<String> {
+    match vault.holds() {
+        Ok(holds) => {
+            let standing = standing(holds.all, Timestamp::now());
+            let stands = standing.iter().any(|other| other.hold == hold.name);
+            (!stands).then(|| {
+                let name = &hold.name;
+                format!("another hold `{name}` is over, or on something else; `hold remove {name} --yes` makes room")
+            })
+        }
+        Err(error) => Some(with_causes(&error)),
     }
 }
