@@ -137,7 +137,7 @@ impl Vault {
         there.extend(leaving_packs(&index, &mut sizes));
         for id in sizes.keys() {
             report.oddity(format!(
-                "pack {id} is in no index: left by an interrupted backup"
+                "pack {id} is in no index: left by an interrupted backup, or its index file is gone"
             ));
         }
         Ok(Survey { index, there, lost })
