@@ -218,7 +218,12 @@ mod tests {
     fn wrongly_listed() -> (Vault, Id) {
         let store = Arc::new(MemoryStore::new());
         let vault = Vault::create(store, &Password::new("x")).unwrap();
-        let backup = vault.start_backup(BackupOptions::default()).unwrap();
+        // One worker fills one pack; two may fill one each.
+        let options = BackupOptions {
+            threads: Some(1),
+            ..BackupOptions::default()
+        };
+        let backup = vault.start_backup(options).unwrap();
         for name in ["a", "b"] {
             let path = crate::TreePath::new(name).unwrap();
             let node = crate::Node::default();
@@ -228,10 +233,10 @@ mod tests {
         }
         let point = backup.finish(SnapshotDraft::default()).unwrap();
         let mut packs = vault.load_index().unwrap().by_pack();
-        for (_, blobs) in packs.iter_mut().filter(|(_, blobs)| blobs.len() == 2) {
-            let (a, b) = (blobs[0].id, blobs[1].id);
-            (blobs[0].id, blobs[1].id) = (b, a);
-        }
+        let pack = packs.iter_mut().find(|(_, blobs)| blobs.len() == 2);
+        let blobs = &mut pack.unwrap().1;
+        let (a, b) = (blobs[0].id, blobs[1].id);
+        (blobs[0].id, blobs[1].id) = (b, a);
         for id in vault.list_ids(FileKind::Index).unwrap() {
             let object = ObjectKey::of(FileKind::Index, &id);
             vault.store.delete(&object).unwrap();
