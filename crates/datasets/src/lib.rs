@@ -7,15 +7,23 @@
 
 mod chunking;
 mod error;
+pub mod files;
+mod in_place;
+pub mod meilisearch;
 pub mod postgres;
 mod record;
+pub mod redis;
+pub mod s3;
+mod surroundings;
 
 use jiff::Timestamp;
 use rekindle_stack as stack;
 use rekindle_vault::{AddedBytes, Backup, Progress, TreePath};
 
 pub use error::{CaptureError, dump_hint, vault_hint, with_causes};
+pub use in_place::{Aside, InPlaceError, InPlaceSteps, Journal, PointSource, RestoredInPlace};
 pub use record::DatasetRecord;
+pub use surroundings::Surroundings;
 
 /// What a capture is told.
 pub struct CaptureContext<'a> {
@@ -29,8 +37,8 @@ pub struct CaptureContext<'a> {
     pub progress: &'a Progress,
 }
 
-/// State of a service that can be captured.
-pub trait Dataset {
+/// State of a service that can be captured and brought back.
+pub trait Dataset: Send + Sync {
     /// The kind, as in `rekindle.yaml` and in the paths of a point.
     fn kind(&self) -> &'static str;
 
@@ -44,9 +52,54 @@ pub trait Dataset {
     /// [`CaptureError`], whose source names what and where.
     fn capture(
         &self,
-        backup: &mut Backup,
+        backup: &Backup,
         context: &CaptureContext<'_>,
     ) -> Result<Captured, CaptureError>;
+
+    /// Whether the service must not run while the dataset is restored in place.
+    fn needs_stopped_service(&self) -> bool {
+        false
+    }
+
+    /// What a restore in place would do. Changes nothing.
+    ///
+    /// # Errors
+    /// [`InPlaceError::Refused`] if it would not be done.
+    fn plan_in_place(&self, source: &PointSource<'_>) -> Result<InPlaceSteps, InPlaceError> {
+        let _ = source;
+        Err(InPlaceError::Unsupported { kind: self.kind() })
+    }
+
+    /// Puts what was captured in the place of what is there, which is set aside.
+    ///
+    /// # Errors
+    /// [`InPlaceError`]; [`Dataset::undo_in_place`] of what the journal was told last brings back what was there.
+    fn restore_in_place(
+        &self,
+        source: &PointSource<'_>,
+        journal: &mut dyn Journal,
+    ) -> Result<RestoredInPlace, InPlaceError> {
+        let _ = (source, journal);
+        Err(InPlaceError::Unsupported { kind: self.kind() })
+    }
+
+    /// Brings back what a restore in place set aside, however far that had come. Returns what was done, in words.
+    ///
+    /// # Errors
+    /// [`InPlaceError`]; it may be called again.
+    fn undo_in_place(&self, aside: &Aside) -> Result<Vec<String>, InPlaceError> {
+        let _ = aside;
+        Err(InPlaceError::Unsupported { kind: self.kind() })
+    }
+
+    /// Deletes what a restore in place set aside: there is no way back after this. Returns what was done, in words.
+    ///
+    /// # Errors
+    /// [`InPlaceError`]; it may be called again.
+    fn discard_aside(&self, aside: &Aside) -> Result<Vec<String>, InPlaceError> {
+        let _ = aside;
+        Err(InPlaceError::Unsupported { kind: self.kind() })
+    }
 }
 
 /// A captured dataset.
@@ -56,6 +109,10 @@ pub struct Captured {
     pub record: DatasetRecord,
     /// What a person should know, though it is no error.
     pub warnings: Vec<String>,
+    /// What is missing in it, though the rest is worth keeping. The recovery point is then only partly what was asked for.
+    pub partly: Vec<String>,
+    /// The moment whose state this is, as exactly as the service can say; `None` if only the time of the capture is known.
+    pub as_of: Option<Timestamp>,
     /// What was stored of files that say nothing of how much the data changed, as far as that can be
     /// told: WAL segments, whose unused end is whatever an older segment held.
     pub beside: AddedBytes,
@@ -66,11 +123,17 @@ pub struct Captured {
 ///
 /// # Errors
 /// If a secret cannot be read or a URL does not parse.
-pub fn dataset_of(dataset: &stack::Dataset) -> Result<Option<Box<dyn Dataset>>, CaptureError> {
+pub fn dataset_of(
+    dataset: &stack::Dataset,
+    surroundings: &Surroundings,
+) -> Result<Option<Box<dyn Dataset>>, CaptureError> {
     match dataset {
-        stack::Dataset::Postgres(settings) => Ok(Some(Box::new(
-            postgres::PostgresCluster::from_settings(settings)?,
-        ))),
+        stack::Dataset::Postgres(settings) => {
+            let mut settings = settings.clone();
+            settings.url = surroundings.reachable(&settings.url, postgres::PORT);
+            let cluster = postgres::PostgresCluster::from_settings(&settings)?;
+            Ok(Some(Box::new(cluster)))
+        }
         _ => Ok(None),
     }
 }

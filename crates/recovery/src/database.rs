@@ -5,10 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rekindle_datasets::{
-    DatasetRecord,
-    postgres::{DUMP, DumpedDatabase, PostgresCluster},
-};
+use rekindle_datasets::postgres::{DUMP, DumpedDatabase, PostgresCluster};
 use rekindle_postgres::{
     Client, Mode,
     dump::{
@@ -176,14 +173,14 @@ pub fn database_source(
     let snapshot = find_point(vault, point, Some(service))?;
     let (index, _) = vault.load_readable_index()?;
     let manifest = Manifest::read(vault, &index, &snapshot)?;
-    let entry = manifest
-        .dataset(service)
-        .ok_or_else(|| RecoveryError::ServiceNotInPoint {
-            point: snapshot.id,
-            service: service.to_owned(),
-            known: manifest.services(),
-        })?;
-    let DatasetRecord::Postgres(record) = &entry.record;
+    let (_, record) =
+        manifest
+            .postgres(service)
+            .ok_or_else(|| RecoveryError::ServiceNotInPoint {
+                point: snapshot.id,
+                service: service.to_owned(),
+                known: manifest.services(),
+            })?;
     let mut dumps = record.logical.iter().flat_map(|logical| &logical.databases);
     Ok(match dumps.any(|dumped| dumped.database.name == database) {
         true => DatabaseSource::Dump,
@@ -290,7 +287,7 @@ fn find_dump<'a>(
     point: Id,
     manifest: &'a Manifest,
 ) -> Result<(String, &'a DumpedDatabase), RecoveryError> {
-    let entry = manifest.dataset(&request.service).ok_or_else(|| {
+    let (entry, record) = manifest.postgres(&request.service).ok_or_else(|| {
         let (service, known) = (request.service.clone(), manifest.services());
         RecoveryError::ServiceNotInPoint {
             point,
@@ -298,7 +295,6 @@ fn find_dump<'a>(
             known,
         }
     })?;
-    let DatasetRecord::Postgres(record) = &entry.record;
     let databases = record
         .logical
         .as_ref()
@@ -326,10 +322,8 @@ fn find_dump<'a>(
 }
 
 fn tool_major(request: &DatabaseRestoreRequest<'_>, manifest: &Manifest) -> u32 {
-    let record = manifest
-        .dataset(&request.service)
-        .map(|entry| &entry.record);
-    let logical = record.and_then(|DatasetRecord::Postgres(record)| record.logical.as_ref());
+    let record = manifest.postgres(&request.service);
+    let logical = record.and_then(|(_, record)| record.logical.as_ref());
     logical.map_or(0, |logical| logical.tool_major)
 }
 

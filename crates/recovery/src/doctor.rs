@@ -6,7 +6,7 @@ mod streamed_wal;
 
 use std::path::Path;
 
-use rekindle_datasets::{dataset_of, dump_hint, postgres::PostgresCluster, with_causes};
+use rekindle_datasets::{dump_hint, postgres::PostgresCluster, with_causes};
 use rekindle_postgres::{Client, Mode, ServerIdentity, dump::Tools, identity};
 use rekindle_stack::{self as stack, Stack};
 use serde::Serialize;
@@ -279,7 +279,10 @@ fn look_at_service(
                 }
                 Err(error) => findings.problem(subject, with_causes(&error), error.hint()),
             }
-        } else if matches!(dataset_of(dataset), Ok(None)) {
+        } else if matches!(
+            crate::backup::dataset(stack, service, dataset, None),
+            Ok(None)
+        ) {
             findings.problem(
                 subject,
                 format!(

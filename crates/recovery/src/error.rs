@@ -9,6 +9,7 @@ use rekindle_postgres::{
     self as pg,
     dump::{DumpError, foreign::ForeignError},
 };
+use rekindle_runtimes::RuntimeError;
 use rekindle_stack::SecretError;
 use rekindle_stores::OpenStoreError;
 use rekindle_vault::{BackupError, CopyToError, Id, RestoreError, VaultError};
@@ -111,6 +112,24 @@ pub enum RecoveryError {
         service: String,
         /// Why.
         source: Box<CaptureError>,
+    },
+    /// A service could not be laid to rest, so nothing was captured.
+    #[error("let `{service}` rest while it is backed up")]
+    Rest {
+        /// Which.
+        service: String,
+        /// Why.
+        source: RuntimeError,
+    },
+    /// A hook failed.
+    #[error("run `{key}` of `{service}`: {reason}")]
+    Hook {
+        /// Whose.
+        service: String,
+        /// Its key in the configuration.
+        key: &'static str,
+        /// How it ended.
+        reason: String,
     },
     /// The recovery point was not committed.
     #[error("write the recovery point")]

@@ -22,6 +22,7 @@ pub mod object_lock;
 mod point;
 mod restore;
 pub mod retention;
+mod runtime;
 mod status;
 pub mod tripwire;
 mod vault;

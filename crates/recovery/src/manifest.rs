@@ -1,7 +1,7 @@
 //! What a recovery point says of itself: `/recovery-point.json`.
 
 use jiff::Timestamp;
-use rekindle_datasets::DatasetRecord;
+use rekindle_datasets::{DatasetRecord, postgres::PostgresRecord};
 use rekindle_vault::{BlobKind, Index, Snapshot, Vault};
 use serde::{Deserialize, Serialize};
 
@@ -30,9 +30,15 @@ pub struct Manifest {
     /// What could not be captured, and why.
     #[serde(default)]
     pub skipped: Vec<String>,
+    /// What is missing in datasets that are there: files that vanished while they were read, objects that were refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partly: Vec<String>,
     /// What a person should know.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// How far the moments of the datasets lie apart, in seconds; `None` if there is only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skew_seconds: Option<f64>,
 }
 
 /// A dataset of a recovery point.
@@ -46,12 +52,23 @@ pub struct DatasetEntry {
     pub started: Timestamp,
     /// When it was captured.
     pub captured: Timestamp,
+    /// The moment whose state it is, as exactly as the service could say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
     /// How much changed since the point before, and before that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tripwire: Option<TripwireRecord>,
     /// What it is.
     #[serde(flatten)]
     pub record: DatasetRecord,
+}
+
+impl DatasetEntry {
+    /// The moment whose state it is: as the service said, else when it was captured.
+    #[must_use]
+    pub fn moment(&self) -> Timestamp {
+        self.as_of.unwrap_or(self.captured)
+    }
 }
 
 impl Manifest {
@@ -64,7 +81,9 @@ impl Manifest {
             captured: started,
             datasets: Vec::new(),
             skipped: Vec::new(),
+            partly: Vec::new(),
             warnings: Vec::new(),
+            skew_seconds: None,
         }
     }
 
@@ -93,6 +112,25 @@ impl Manifest {
     /// The dataset of this service.
     pub(crate) fn dataset(&self, service: &str) -> Option<&DatasetEntry> {
         self.datasets.iter().find(|entry| entry.service == service)
+    }
+
+    /// The PostgreSQL cluster of this service, and what is known of it.
+    pub(crate) fn postgres(&self, service: &str) -> Option<(&DatasetEntry, &PostgresRecord)> {
+        let entries = self.datasets.iter();
+        let mut of_service = entries.filter(|entry| entry.service == service);
+        of_service.find_map(|entry| Some((entry, entry.record.postgres()?)))
+    }
+
+    /// The dataset that lies there.
+    pub(crate) fn dataset_at(&self, path: &str) -> Option<&DatasetEntry> {
+        self.datasets.iter().find(|entry| entry.path == path)
+    }
+
+    /// How far the moments of the datasets lie apart, in seconds.
+    pub(crate) fn skew(&self) -> Option<f64> {
+        let moments = self.datasets.iter().map(DatasetEntry::moment);
+        let (first, last) = (moments.clone().min()?, moments.max()?);
+        (self.datasets.len() > 1).then(|| last.duration_since(first).as_secs_f64())
     }
 
     /// What the tripwire recorded of the dataset that lies there.

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rekindle_datasets::{
-    DatasetRecord,
-    postgres::{BASE, NAMED_LAST},
-};
+use rekindle_datasets::postgres::{BASE, NAMED_LAST};
 use rekindle_postgres::prepare_restored;
 use rekindle_vault::{
     Index, Node, NodeKind, Ownership, Progress, RestoreOptions, Snapshot, TreePath, Vault,
@@ -260,11 +257,14 @@ fn aim_at_service(
             service: service.to_owned(),
             known: manifest.services(),
         })?;
-    let DatasetRecord::Postgres(record) = &entry.record;
-    let base = record
-        .physical
-        .is_some()
-        .then(|| format!("{}/{BASE}", entry.path));
+    let base = manifest
+        .postgres(service)
+        .filter(|(_, record)| record.physical.is_some())
+        .map(|(entry, _)| format!("{}/{BASE}", entry.path));
+    let of_service = manifest.datasets.iter().filter(|e| e.service == service);
+    if path.is_none() && base.is_none() && of_service.count() > 1 {
+        return aim_at_path(vault, goal, service);
+    }
     match (path, base) {
         (None, Some(base)) => {
             goal.tree_path = tree_path(&base)?;

@@ -8,7 +8,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
-use rekindle_datasets::{DatasetRecord, postgres::PhysicalMethod};
+use rekindle_datasets::postgres::PhysicalMethod;
 use rekindle_recovery::{
     BackupOutcome, BackupRequest, DatabaseRestoreRequest, RecoveryError, RestoreRequest,
     RestoredKind, backup, create_vault, points, restore, restore_database, show_point,
@@ -89,7 +89,7 @@ fn request_for(service: Option<&str>, path: Option<&str>, to: &Path) -> RestoreR
 }
 
 fn physical_method(outcome: &BackupOutcome) -> PhysicalMethod {
-    let DatasetRecord::Postgres(record) = &outcome.manifest.datasets[0].record;
+    let record = outcome.manifest.datasets[0].record.postgres().unwrap();
     record.physical.as_ref().unwrap().method
 }
 
@@ -298,7 +298,7 @@ fn dumps_come_back_under_a_new_name_and_single_files_come_out() {
     .unwrap();
     let setting = setting(&server.socket_url(), "physical: false, logical: all");
     let outcome = setting.backup().unwrap();
-    let DatasetRecord::Postgres(record) = &outcome.manifest.datasets[0].record;
+    let record = outcome.manifest.datasets[0].record.postgres().unwrap();
     let databases: Vec<_> = record
         .logical
         .as_ref()

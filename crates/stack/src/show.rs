@@ -205,6 +205,10 @@ fn service(service: &Service) -> Yaml {
         inner.add("expect", Yaml::Map(fields.collect()));
         map.add("health", inner.done());
     }
+    map.add("during_backup", Yaml::text(service.during_backup));
+    map.maybe("before_backup", service.before_backup.as_ref());
+    map.maybe("after_backup", service.after_backup.as_ref());
+    map.maybe("hook_limit", service.hook_limit);
     if let Some(rules) = &service.retention {
         map.add("retention", retention(rules));
     }

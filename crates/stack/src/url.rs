@@ -1,6 +1,6 @@
 //! URLs of services: taken apart far enough to check and to mask them.
 
-use std::fmt;
+use std::{fmt, net::SocketAddr};
 
 use crate::mask::mask;
 use crate::secret::Secret;
@@ -106,6 +106,31 @@ impl ServiceUrl {
     /// The password, percent-decoded, from before the host or from `?password=`.
     pub fn password(&self) -> Option<&Secret> {
         self.password.as_ref()
+    }
+
+    /// The same URL with another host and port in the place of all of its own.
+    #[must_use]
+    pub fn at_address(&self, address: SocketAddr) -> Self {
+        let text = self.whole.expose();
+        let start = text.find("://").map_or(0, |at| at + 3);
+        let (head, rest) = text.split_at(start);
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let end = match rsplit_userinfo(rest, &rest[..end]) {
+            // A password may hold a `/`: what follows the last `@` counts.
+            Some((userinfo, _)) => {
+                let hosts = userinfo.len() + 1;
+                hosts + rest[hosts..].find(['/', '?']).unwrap_or(rest.len() - hosts)
+            }
+            None => end,
+        };
+        let userinfo = rest[..end].rfind('@').map_or("", |at| &rest[..=at]);
+        let whole = format!("{head}{userinfo}{address}{}", &rest[end..]);
+        Self {
+            masked: mask(&whole),
+            whole: Secret::new(whole),
+            hosts: vec![(address.ip().to_string(), Some(address.port()))],
+            ..self.clone()
+        }
     }
 
     /// Hosts and ports in order, IPv6 addresses without their brackets. Empty only for PostgreSQL.

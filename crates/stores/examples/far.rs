@@ -214,7 +214,7 @@ fn measure(ceph: &Ceph, dir: &Path, distance: Distance) -> Vec<(&'static str, Du
 }
 
 fn back_up(vault: &Vault, source: &Path, leave_out: &dyn Fn(&Path) -> bool) -> Snapshot {
-    let mut backup = vault.start_backup(BackupOptions::default()).unwrap();
+    let backup = vault.start_backup(BackupOptions::default()).unwrap();
     backup
         .add_local_tree(&LocalTree {
             source: source.to_owned(),

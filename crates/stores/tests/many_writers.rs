@@ -60,7 +60,7 @@ fn vault_at(port: u16, prefix: &str) -> Vault {
 fn back_up(vault: &Vault, writer: u64, round: u64) {
     let dir = temp_dir().unwrap();
     make_source(dir.path(), writer, round);
-    let mut backup = vault
+    let backup = vault
         .start_backup(BackupOptions {
             threads: Some(2),
             pack_bytes: 128 << 10,

@@ -40,7 +40,7 @@ fn with_files() -> (Place, Vault, Snapshot) {
 /// Backs up the source once more; what is told of it before the end, with and without a parent.
 fn compared(place: &Place, vault: &Vault, before: &Snapshot) -> (AddedBytes, TreeChange) {
     let at = TreePath::new(AT).unwrap();
-    let mut backup = vault.start_backup(options(Some(before.clone()))).unwrap();
+    let backup = vault.start_backup(options(Some(before.clone()))).unwrap();
     backup
         .add_local_tree(&LocalTree {
             source: place.source(),
@@ -123,7 +123,7 @@ fn deleted_files_are_gone_and_what_is_left_out_is_not_counted() {
     fs::remove_file(place.source().join("b/20.txt")).unwrap();
     let at = TreePath::new(AT).unwrap();
     let without = [TreePath::new(format!("{AT}/a")).unwrap()];
-    let mut backup = vault.start_backup(options(None)).unwrap();
+    let backup = vault.start_backup(options(None)).unwrap();
     backup
         .add_local_tree(&LocalTree {
             source: place.source(),

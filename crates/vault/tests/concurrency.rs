@@ -97,7 +97,7 @@ fn a_prune_waits_for_a_backup_that_runs() {
     file_tree(&source, 7, 50).unwrap();
     let vault = place.create();
     let old = back_up(&vault, &source, None).unwrap();
-    let mut backup = vault.start_backup(options(None)).unwrap();
+    let backup = vault.start_backup(options(None)).unwrap();
     let tree = LocalTree {
         source: source.clone(),
         at: TreePath::new(AT).unwrap(),
@@ -197,7 +197,7 @@ fn a_backup_whose_lock_was_removed_commits_nothing() {
     fs::create_dir(place.source()).unwrap();
     fs::write(place.source().join("file"), b"content").unwrap();
     let vault = place.create();
-    let mut backup = vault.start_backup(options(None)).unwrap();
+    let backup = vault.start_backup(options(None)).unwrap();
     let tree = LocalTree {
         source: place.source(),
         at: TreePath::new(AT).unwrap(),
@@ -287,7 +287,7 @@ impl Drop for Stop<'_> {
 
 /// Backs up each file in both ways; files may vanish and be unsteady, and that is told.
 fn back_up_moving(vault: &Vault, source: &Path) -> Result<rekindle_vault::Snapshot, BackupError> {
-    let mut backup = vault.start_backup(options(None))?;
+    let backup = vault.start_backup(options(None))?;
     backup.add_local_tree(&LocalTree {
         source: source.to_owned(),
         at: TreePath::new("content")?,
@@ -363,7 +363,7 @@ fn a_source_that_is_not_there_or_not_readable_is_told_by_name() {
         said.contains("nowhere") && said.contains("No such file"),
         "{said}"
     );
-    let mut backup = vault.start_backup(options(None)).unwrap();
+    let backup = vault.start_backup(options(None)).unwrap();
     let file = LocalFile {
         source: place.path("gone"),
         node: Node::default(),
@@ -410,7 +410,7 @@ fn a_file_that_became_a_pipe_is_gone_and_nobody_waits_for_its_writer() {
     let pipe = place.path("pipe");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
     for when_missing in [WhenMissing::LeaveOut, WhenMissing::Fail] {
-        let mut backup = vault.start_backup(options(None)).unwrap();
+        let backup = vault.start_backup(options(None)).unwrap();
         let file = LocalFile {
             source: pipe.clone(),
             node: Node::default(),

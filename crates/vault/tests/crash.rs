@@ -47,7 +47,7 @@ fn back_up(
     source: &Path,
     parent: Option<Snapshot>,
 ) -> Result<Snapshot, BackupError> {
-    let mut backup = vault.start_backup(BackupOptions {
+    let backup = vault.start_backup(BackupOptions {
         threads: Some(2),
         pack_bytes: 64 << 10,
         parent,

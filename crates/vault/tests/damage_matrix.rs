@@ -254,7 +254,7 @@ fn files_of(store: &MemoryStore) -> Vec<(ObjectKey, Vec<u8>)> {
 }
 
 fn back_up(vault: &Vault, place: &Place) -> Result<Snapshot, rekindle_vault::BackupError> {
-    let mut backup = vault.start_backup(options(None))?;
+    let backup = vault.start_backup(options(None))?;
     backup.add_local_tree(&LocalTree {
         source: place.source(),
         at: TreePath::new(common::AT).unwrap(),

@@ -374,7 +374,7 @@ fn in_memory() -> (Arc<MemoryStore>, Vault, Snapshot) {
     }
     let store = Arc::new(MemoryStore::new());
     let vault = Vault::create(Arc::clone(&store) as Arc<dyn Store>, &password()).unwrap();
-    let mut backup = vault.start_backup(backup_options(None)).unwrap();
+    let backup = vault.start_backup(backup_options(None)).unwrap();
     let tree = rekindle_vault::LocalTree {
         source: place.source(),
         at: rekindle_vault::TreePath::new(common::AT).unwrap(),

@@ -90,7 +90,7 @@ fn a_thread_that_panics_fails_the_backup_and_nobody_waits_for_it() {
     let source = place.source().join("x");
     fs::write(&source, Random::new(1).bytes(40 << 20)).unwrap();
     let vault = place.create();
-    let mut backup = vault.start_backup(options(None)).unwrap();
+    let backup = vault.start_backup(options(None)).unwrap();
     let file = LocalFile {
         source: source.clone(),
         node: Node::of_metadata(&fs::metadata(&source).unwrap()),

@@ -216,7 +216,7 @@ fn page_chunks_and_streams_are_ordinary_files() {
     write_big(&source.join("big"), &mut random, 4);
     let before = tree_digest(&source).unwrap().without_times();
     let vault = place.create();
-    let mut backup = vault.start_backup(options(None)).unwrap();
+    let backup = vault.start_backup(options(None)).unwrap();
     for name in before.0.keys().filter(|name| **name != PathBuf::new()) {
         let path = source.join(name);
         let node = Node::of_metadata(&fs::metadata(&path).unwrap());
@@ -362,7 +362,7 @@ fn restic_finds_the_tags_that_we_set() {
     fs::create_dir(place.source()).unwrap();
     fs::write(place.source().join("x"), b"x").unwrap();
     let vault = place.create();
-    let mut backup = vault.start_backup(options(None)).unwrap();
+    let backup = vault.start_backup(options(None)).unwrap();
     backup
         .add_local_tree(&LocalTree {
             source: place.source(),

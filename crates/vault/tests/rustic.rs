@@ -138,7 +138,7 @@ fn pages_of_a_database_come_back_by_rustic() {
     fs::create_dir(place.source()).unwrap();
     let mut random = Random::new(12);
     let vault = place.create();
-    let mut backup = vault.start_backup(options(None)).unwrap();
+    let backup = vault.start_backup(options(None)).unwrap();
     for (name, length, chunk) in [
         ("small", 8192, 8 << 10),
         ("odd", 100_000, 64 << 10),

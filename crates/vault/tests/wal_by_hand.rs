@@ -96,7 +96,7 @@ fn back_up(place: &Place, server: &Postgres, vault: &Vault) {
     let mut tool = server.tool("pg_basebackup");
     tool.args(["-c", "fast", "-X", "fetch", "-D"]).arg(&base);
     rekindle_testing::process::run(&mut tool).unwrap();
-    let mut backup = vault.start_backup(options(None)).unwrap();
+    let backup = vault.start_backup(options(None)).unwrap();
     let at = TreePath::new("postgres/postgres/base").unwrap();
     backup
         .add_local_tree(&LocalTree {

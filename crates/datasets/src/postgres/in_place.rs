@@ -29,7 +29,7 @@ type Failures = Arc<Mutex<Vec<ChecksumFailure>>>;
 pub(super) fn capture(
     cluster: &PostgresCluster,
     mut session: Session,
-    backup: &mut Backup,
+    backup: &Backup,
     at: &TreePath,
     progress: &Progress,
     previous_chunk: Option<u32>,
@@ -111,7 +111,7 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    fn add_all(&self, backup: &mut Backup, plan: &Plan) -> Result<(), CaptureError> {
+    fn add_all(&self, backup: &Backup, plan: &Plan) -> Result<(), CaptureError> {
         for directory in &plan.directories {
             let path = join(self.at, &directory.tree_path)?;
             backup.add_node(&path, node(NodeKind::Dir, &directory.meta))?;
@@ -129,7 +129,7 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn add_file(&self, backup: &mut Backup, file: &PlannedFile) -> Result<(), CaptureError> {
+    fn add_file(&self, backup: &Backup, file: &PlannedFile) -> Result<(), CaptureError> {
         let path = join(self.at, &file.tree_path)?;
         let metadata = match fs::symlink_metadata(&file.source) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.may_vanish() => {

@@ -26,6 +26,8 @@ use crate::{
     with_causes,
 };
 
+/// Where PostgreSQL listens unless it is told otherwise.
+pub const PORT: u16 = 5432;
 /// Where the physical backup lies below the dataset.
 pub const BASE: &str = "base";
 /// Where the dumps lie below the dataset.
@@ -147,7 +149,7 @@ impl PostgresCluster {
 
     fn capture_physical(
         &self,
-        backup: &mut Backup,
+        backup: &Backup,
         context: &CaptureContext<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<(pg::ServerIdentity, PhysicalRecord, AddedBytes), CaptureError> {
@@ -255,7 +257,7 @@ impl Dataset for PostgresCluster {
 
     fn capture(
         &self,
-        backup: &mut Backup,
+        backup: &Backup,
         context: &CaptureContext<'_>,
     ) -> Result<Captured, CaptureError> {
         let mut warnings = Vec::new();
@@ -285,9 +287,12 @@ impl Dataset for PostgresCluster {
             logical,
             imported: Vec::new(),
         };
+        let as_of = record.physical.as_ref().map(|physical| physical.stop_time);
         Ok(Captured {
             record: DatasetRecord::Postgres(record),
             warnings,
+            partly: Vec::new(),
+            as_of,
             beside,
         })
     }
@@ -307,9 +312,7 @@ pub(crate) struct Base {
 }
 
 fn previous<'a>(context: &CaptureContext<'a>) -> Option<&'a PostgresRecord> {
-    context
-        .previous
-        .map(|DatasetRecord::Postgres(record)| record)
+    context.previous.and_then(DatasetRecord::postgres)
 }
 
 /// The path of a name or of several below this one.

@@ -191,6 +191,7 @@ fn store(
         path,
         started,
         captured: Timestamp::now(),
+        as_of: None,
         tripwire: None,
         record: DatasetRecord::Postgres(record),
     })

@@ -2,7 +2,6 @@
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
-use rekindle_datasets::DatasetRecord;
 use rekindle_postgres::{ControlFile, ServerIdentity, server::Owner};
 use rekindle_vault::{Ownership, Vault, durable};
 
@@ -131,14 +130,14 @@ fn identity_of(
     let snapshot = vault.find_snapshot(&point.id.to_string())?;
     let (index, _) = vault.load_readable_index()?;
     let manifest = Manifest::read(vault, &index, &snapshot)?;
-    let entry = manifest
-        .dataset(service)
-        .ok_or_else(|| RecoveryError::ServiceNotInPoint {
-            point: point.id,
-            service: service.to_owned(),
-            known: manifest.services(),
-        })?;
-    let DatasetRecord::Postgres(record) = &entry.record;
+    let (_, record) =
+        manifest
+            .postgres(service)
+            .ok_or_else(|| RecoveryError::ServiceNotInPoint {
+                point: point.id,
+                service: service.to_owned(),
+                known: manifest.services(),
+            })?;
     Ok(record.identity.clone())
 }
 

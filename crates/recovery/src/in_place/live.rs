@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rekindle_datasets::{DatasetRecord, postgres::PostgresCluster, with_causes};
+use rekindle_datasets::{postgres::PostgresCluster, with_causes};
 use rekindle_postgres::{
     self as pg, Client, Mode,
     server::{LiveServer, Postmaster, processes_on},
@@ -95,7 +95,7 @@ fn of_newest_point(vault: Option<&Vault>, service: &str) -> Option<PathBuf> {
     let snapshot = find_point(vault, "latest", Some(service)).ok()?;
     let (index, _) = vault.load_readable_index().ok()?;
     let manifest = Manifest::read(vault, &index, &snapshot).ok()?;
-    let DatasetRecord::Postgres(record) = &manifest.dataset(service)?.record;
+    let (_, record) = manifest.postgres(service)?;
     let path = record.identity.data_directory.clone()?;
     // It may be of another machine, or of a container.
     path.parent().is_some_and(Path::is_dir).then_some(path)

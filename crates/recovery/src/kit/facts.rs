@@ -1,6 +1,5 @@
 //! What the commands of a kit are filled in with. No secrets.
 
-use rekindle_datasets::DatasetRecord;
 use rekindle_stack::{Contact, Dataset, Stack, VaultLocation, WalMode};
 use rekindle_vault::Vault;
 
@@ -85,8 +84,7 @@ fn of_newest_point(vault: &Vault, name: &str, archives: bool) -> KitService {
     let Some(manifest) = read() else {
         return service;
     };
-    if let Some(entry) = manifest.dataset(name) {
-        let DatasetRecord::Postgres(record) = &entry.record;
+    if let Some((_, record)) = manifest.postgres(name) {
         service.major = Some(record.identity.major);
         service.is_physical = record.physical.is_some();
         service.segment_bytes = record.identity.wal_segment_size.bytes();

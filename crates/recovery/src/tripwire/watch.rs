@@ -209,6 +209,7 @@ impl<'a> Predecessors<'a> {
 fn restless(path: &str, record: &DatasetRecord) -> Result<Vec<TreePath>, RecoveryError> {
     let names: &[&str] = match record {
         DatasetRecord::Postgres(_) => &["base/pg_wal"],
+        _ => &[],
     };
     let paths = names
         .iter()

@@ -1,7 +1,7 @@
 //! The base backups that recovery can begin from.
 
 use jiff::Timestamp;
-use rekindle_datasets::{DatasetRecord, postgres::PostgresRecord};
+use rekindle_datasets::postgres::PostgresRecord;
 use rekindle_postgres::{Lsn, SegmentSize, Timeline};
 use rekindle_vault::{Id, Snapshot, Vault};
 
@@ -82,10 +82,10 @@ impl Bases {
 }
 
 fn base_of(manifest: &Manifest, service: &str, snapshot: &Snapshot) -> Option<BasePoint> {
-    let entry = manifest.dataset(service)?;
-    let DatasetRecord::Postgres(PostgresRecord {
+    let (entry, record) = manifest.postgres(service)?;
+    let PostgresRecord {
         identity, physical, ..
-    }) = &entry.record;
+    } = record;
     let physical = physical.as_ref()?;
     Some(BasePoint {
         id: snapshot.id,

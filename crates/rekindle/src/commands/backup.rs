@@ -88,7 +88,11 @@ pub fn run(app: &App, args: &BackupArgs, out: &mut dyn Write) -> Result<Exit, Cl
     }
     let all_filled = filled.is_some() && copies.iter().all(CopyOutcome::is_complete);
     let is_locked = outcome.unlocked.is_none();
-    let is_whole = outcome.skipped.is_empty() && is_locked && all_filled && protected.is_ok();
+    let is_whole = outcome.skipped.is_empty()
+        && outcome.partly.is_empty()
+        && is_locked
+        && all_filled
+        && protected.is_ok();
     Ok(if is_whole { Exit::Done } else { Exit::Partly })
 }
 
@@ -149,6 +153,8 @@ fn write_outcome_json(
             "took_seconds": outcome.took.as_secs_f64(),
             "warnings": outcome.warnings,
             "skipped": outcome.skipped,
+            "partly": outcome.partly,
+            "skew_seconds": outcome.manifest.skew_seconds,
             "parity": parity,
             "unlocked": outcome.unlocked,
             "tripped": outcome.tripped,
@@ -169,6 +175,9 @@ fn write_outcome(app: &App, outcome: &BackupOutcome, out: &mut dyn Write) -> Res
     writeln!(out, "  size      {}", bytes(point.size_bytes))?;
     writeln!(out, "  added     {}", bytes(point.added_bytes))?;
     writeln!(out, "  took      {}, {speed}", duration(outcome.took))?;
+    if let Some(skew) = outcome.manifest.skew_seconds {
+        writeln!(out, "  skew      {skew:.1} s between the datasets")?;
+    }
     outcome
         .warnings
         .iter()
@@ -178,6 +187,9 @@ fn write_outcome(app: &App, outcome: &BackupOutcome, out: &mut dyn Write) -> Res
     }
     for skipped in &outcome.skipped {
         app.warn(format_args!("skipped: {skipped}"));
+    }
+    for partly in &outcome.partly {
+        app.warn(format_args!("only partly: {partly}"));
     }
     let restore = app.command(format_args!("restore {short} --to DIR --dry-run"));
     let ends = outcome.tripped.iter().map(|tripped| {

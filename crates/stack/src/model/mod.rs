@@ -15,7 +15,7 @@ pub use rules::{
     Check, CheckLevel, Contact, EnvFile, Expectation, Notification, NotifyOn, Retention,
     ScheduledTask, ScheduledWork, SqlQuery,
 };
-pub use service::{HealthCheck, Priority, Service};
+pub use service::{DuringBackup, HealthCheck, Priority, Service};
 pub use stack::{Runtime, Stack};
 pub use tripwire::{Tripwire, TripwireLimits};
 pub use vault::{Compression, ObjectLock, ObjectLockMode, StoreOptions, Vault, VaultCopy};

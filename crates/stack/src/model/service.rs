@@ -40,6 +40,16 @@ pub struct Service {
     /// Which recovery points are kept for its sake. Default: the stack's `retention`, which this
     /// replaces as a whole. A point that holds several services is kept if any of them needs it.
     pub retention: Option<Retention>,
+    /// What is done with it while recovery points are made: it runs on, is paused, or is stopped. One
+    /// with datasets rests while they are captured, one without while anything is.
+    #[schemars(extend("default" = "run"))]
+    pub during_backup: DuringBackup,
+    /// Shell command run before its datasets are captured. If it fails, there is no recovery point.
+    pub before_backup: Option<String>,
+    /// Shell command run after its datasets were captured, whether that succeeded or not.
+    pub after_backup: Option<String>,
+    /// How long each of these commands, and stopping, may take. Default: `60s`.
+    pub hook_limit: Option<Period>,
     /// When a backup of it is suspicious. Default: the stack's `tripwire`, which this replaces as a
     /// whole.
     pub tripwire: Option<Tripwire>,
@@ -58,6 +68,20 @@ choice! {
         Medium = "medium",
         /// Can wait.
         Low = "low",
+    }
+}
+
+choice! {
+    /// What is done with a service while recovery points are made.
+    #[derive(Default)]
+    "during_backup" DuringBackup {
+        /// It runs on.
+        #[default]
+        Run = "run",
+        /// It is frozen, and goes on where it was.
+        Pause = "pause",
+        /// It is stopped, and started again.
+        Stop = "stop",
     }
 }
 

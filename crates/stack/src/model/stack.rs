@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::JsonSchema;
 
@@ -12,6 +12,9 @@ use crate::name::Name;
 #[schemars(title = "rekindle.yaml", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Stack {
+    /// The directory of `rekindle.yaml`, where relative paths begin.
+    #[schemars(skip)]
+    pub directory: PathBuf,
     /// Name of the stack.
     #[schemars(rename = "stack")]
     pub name: Name,

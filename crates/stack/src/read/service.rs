@@ -33,6 +33,12 @@ pub(super) fn service(entry: &Entry, ctx: &mut Context<'_>) -> Option<Service> {
     let health = f.optional("health", ctx, health);
     let retention = f.optional("retention", ctx, rules::retention);
     let tripwire = f.optional("tripwire", ctx, rules::tripwire);
+    let during_backup = f
+        .optional("during_backup", ctx, scalar::choice)
+        .unwrap_or_default();
+    let before_backup = f.optional("before_backup", ctx, scalar::filled_text);
+    let after_backup = f.optional("after_backup", ctx, scalar::filled_text);
+    let hook_limit = f.optional("hook_limit", ctx, scalar::period);
     f.finish(ctx);
     let name = name.ok()?;
     Some(Service {
@@ -47,6 +53,10 @@ pub(super) fn service(entry: &Entry, ctx: &mut Context<'_>) -> Option<Service> {
         health,
         retention,
         tripwire,
+        during_backup,
+        before_backup,
+        after_backup,
+        hook_limit,
     })
 }
 

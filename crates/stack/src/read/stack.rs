@@ -46,6 +46,7 @@ pub(crate) fn stack(node: &Node, ctx: &mut Context<'_>) -> Option<Stack> {
         .filter_map(|named| named.service)
         .collect();
     Some(Stack {
+        directory: ctx.base.to_path_buf(),
         name: name?,
         runtime,
         vault: vault?,

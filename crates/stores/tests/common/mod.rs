@@ -60,7 +60,7 @@ pub fn make_source(dir: &Path) {
 }
 
 pub fn back_up(vault: &Vault, source: &Path) -> Result<Snapshot, BackupError> {
-    let mut backup = vault.start_backup(BackupOptions {
+    let backup = vault.start_backup(BackupOptions {
         threads: Some(2),
         pack_bytes: 512 << 10,
         ..BackupOptions::default()

@@ -174,7 +174,12 @@ impl Reading {
                 .map_err(|error| self.unreadable(error))?;
             let bytes = &buffer[..read];
             self.look(file, offset, bytes);
-            worker.store_chunks(bytes.chunks(chunk), self.file.chunking, &mut range.content)?;
+            worker.store_chunks(
+                &self.path,
+                bytes.chunks(chunk),
+                self.file.chunking,
+                &mut range.content,
+            )?;
             range.bytes += read as u64;
             if read < wanted {
                 break;
@@ -213,7 +218,12 @@ impl Reading {
             while filled > done && (at_end || filled - done >= longest) {
                 let length = worker.shared.gear.cut(&buffer[done..filled]);
                 let chunk = &buffer[done..done + length];
-                worker.store_chunks([chunk].into_iter(), self.file.chunking, &mut range.content)?;
+                worker.store_chunks(
+                    &self.path,
+                    [chunk].into_iter(),
+                    self.file.chunking,
+                    &mut range.content,
+                )?;
                 done += length;
             }
             range.bytes += done as u64;

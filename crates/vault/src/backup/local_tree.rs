@@ -43,7 +43,7 @@ impl Backup {
     ///
     /// # Errors
     /// The first entry that cannot be read, or the first failure of the backup, wherever it was.
-    pub fn add_local_tree(&mut self, tree: &LocalTree<'_>) -> Result<TreeReport, BackupError> {
+    pub fn add_local_tree(&self, tree: &LocalTree<'_>) -> Result<TreeReport, BackupError> {
         let mut report = TreeReport::default();
         let unreadable = |source| read_error(&tree.at, &tree.source, source);
         let metadata = fs::metadata(&tree.source).map_err(unreadable)?;
@@ -56,7 +56,7 @@ impl Backup {
     }
 
     fn walk(
-        &mut self,
+        &self,
         tree: &LocalTree<'_>,
         directory: &Path,
         at: &TreePath,
@@ -87,7 +87,7 @@ impl Backup {
     }
 
     fn add_entry(
-        &mut self,
+        &self,
         tree: &LocalTree<'_>,
         source: &Path,
         at: TreePath,

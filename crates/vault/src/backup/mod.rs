@@ -9,6 +9,7 @@ mod compare;
 pub(crate) mod failure;
 mod local_file;
 mod local_tree;
+mod measured;
 pub(crate) mod packer;
 mod parent;
 mod stream;
@@ -17,7 +18,7 @@ mod worker;
 
 use std::{
     panic,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -111,7 +112,7 @@ pub struct Backup {
     budget: Budget,
     workers: Vec<JoinHandle<()>>,
     uploads: Uploads,
-    parent: Option<Parent>,
+    parent: Mutex<Option<Parent>>,
     compression: Compression,
     started: Timestamp,
 }
@@ -151,9 +152,11 @@ impl Vault {
             workers.push(thread::spawn(move || run_to_the_end(worker, &queue)));
         }
         Ok(Backup {
-            parent: options
-                .parent
-                .map(|parent| Parent::new(self.clone(), parent)),
+            parent: Mutex::new(
+                options
+                    .parent
+                    .map(|parent| Parent::new(self.clone(), parent)),
+            ),
             vault: self.clone(),
             index,
             lock,
@@ -227,16 +230,16 @@ impl Backup {
     /// # Errors
     /// The first failure of the backup, wherever it was.
     pub fn add_local_file(
-        &mut self,
+        &self,
         path: TreePath,
         mut file: LocalFile,
     ) -> Result<Taken, BackupError> {
         self.shared.failure.check()?;
         file.node.kind = NodeKind::File;
         let same = self
-            .parent
+            .parent()
             .as_mut()
-            .and_then(|p| p.unchanged(&self.index, &path, &file.node));
+            .and_then(|parent| parent.unchanged(&self.index, &path, &file.node));
         if let Some(content) = same {
             self.shared.progress.did_bytes(file.node.size);
             file.node.content = Some(content);
@@ -264,6 +267,11 @@ impl Backup {
         self.shared.failure.check()
     }
 
+    /// Gives up: whoever still adds something is told, and nothing will be committed.
+    pub fn give_up(&self) {
+        self.shared.failure.set(BackupError::Failed);
+    }
+
     /// Gives entries at and below `path` that belong to user and group 0 the owner of `owner`: for
     /// entries that were made on the way and belong to whom the others belong to. Complete after
     /// [`Backup::wait_for_files`].
@@ -287,6 +295,12 @@ impl Backup {
             .clone()
     }
 
+    fn parent(&self) -> MutexGuard<'_, Option<Parent>> {
+        self.parent
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// What the vault has; grows as the backup goes on.
     #[must_use]
     pub fn index(&self) -> &Index {
@@ -308,7 +322,7 @@ impl Backup {
         let host = &self.vault.host;
         let stored = StoredSnapshot {
             time: self.started,
-            parent: self.parent.as_ref().map(Parent::id),
+            parent: self.parent().as_ref().map(Parent::id),
             tree,
             paths: draft.paths,
             hostname: host.name.clone(),
@@ -352,7 +366,7 @@ impl Backup {
             total_files_processed: totals.files,
             total_bytes_processed: totals.bytes,
             ..self
-                .parent
+                .parent()
                 .as_ref()
                 .map(Parent::summary)
                 .unwrap_or_default()

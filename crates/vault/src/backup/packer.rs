@@ -153,14 +153,14 @@ impl Packer {
         new
     }
 
-    /// Compresses, seals and packs a claimed blob.
+    /// Compresses, seals and packs a claimed blob; returns the bytes it takes in the pack.
     pub fn store(
         &self,
         kind: BlobKind,
         id: Id,
         plain: &[u8],
         tools: &mut Tools,
-    ) -> Result<(), BackupError> {
+    ) -> Result<u64, BackupError> {
         let compressed = tools.compressor.compress(plain)?;
         let plain_length = compressed.map(|_| plain.len() as u32);
         let body = compressed.unwrap_or(plain);
@@ -170,7 +170,8 @@ impl Packer {
             plain_length,
             &mut tools.sealed,
             tools.shard,
-        )
+        )?;
+        Ok(tools.sealed.len() as u64)
     }
 
     /// Seals and packs a claimed blob whose body is compressed already, or never will be: then

@@ -262,7 +262,12 @@ impl Piece {
             Chunking::Fixed { bytes } => bytes as usize,
             Chunking::ContentDefined => self.bytes.len().max(1),
         };
-        worker.store_chunks(self.bytes.chunks(length), chunking, &mut content)?;
+        worker.store_chunks(
+            &self.stream.path,
+            self.bytes.chunks(length),
+            chunking,
+            &mut content,
+        )?;
         let mut pieces = self
             .stream
             .pieces

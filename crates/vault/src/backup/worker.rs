@@ -9,8 +9,10 @@ use std::{
 use crossbeam_channel::Receiver;
 
 use super::{
+    compare::AddedBytes,
     failure::{BackupError, Failure},
     local_file::Reading,
+    measured::Measured,
     packer::{Packer, Tools},
     stream::Piece,
     tree_builder::TreeBuilder,
@@ -47,6 +49,8 @@ pub(super) struct Shared {
     pub progress: Arc<Progress>,
     pub tree: Mutex<TreeBuilder>,
     pub left_out: Mutex<Vec<TreePath>>,
+    /// What was added below which path, for those who asked.
+    pub measured: Measured,
     /// Streams whose writers are neither finished nor given up.
     open_streams: Mutex<BTreeSet<TreePath>>,
     files_in_work: Mutex<u64>,
@@ -62,6 +66,7 @@ impl Shared {
             progress,
             tree: Mutex::default(),
             left_out: Mutex::default(),
+            measured: Measured::default(),
             open_streams: Mutex::default(),
             files_in_work: Mutex::new(0),
             file_finished: Condvar::new(),
@@ -178,9 +183,10 @@ impl Worker {
         }
     }
 
-    /// Stores chunks that are not stored yet; appends all their ids to `content`.
+    /// Stores chunks of the file at `path` that are not stored yet; appends all their ids to `content`.
     pub fn store_chunks<'a>(
         &mut self,
+        path: &TreePath,
         chunks: impl Iterator<Item = &'a [u8]> + Clone,
         chunking: Chunking,
         content: &mut Vec<Id>,
@@ -190,13 +196,16 @@ impl Worker {
             DataClass::Pages => &mut self.pages,
             DataClass::General => &mut self.general,
         };
+        let mut added = AddedBytes::default();
         for (chunk, &id) in chunks.zip(&self.ids) {
             if self.shared.packer.claim(BlobKind::Data, &id) {
-                self.shared.packer.store(BlobKind::Data, id, chunk, tools)?;
+                added.plain_bytes += chunk.len() as u64;
+                added.stored_bytes += self.shared.packer.store(BlobKind::Data, id, chunk, tools)?;
             }
             self.shared.progress.did_bytes(chunk.len() as u64);
             content.push(id);
         }
+        self.shared.measured.count(path, added);
         Ok(())
     }
 

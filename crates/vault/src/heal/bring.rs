@@ -147,7 +147,7 @@ impl Storing<'_> {
             return Ok(false);
         }
         let stored = self.packer.store(kind, id, plain, &mut self.tools);
-        stored.map(|()| true).map_err(of_packer)
+        stored.map(|_| true).map_err(of_packer)
     }
 }
 

@@ -103,7 +103,7 @@ pub fn back_up(
     source: &Path,
     parent: Option<Snapshot>,
 ) -> Result<Snapshot, BackupError> {
-    let mut backup = vault.start_backup(options(parent))?;
+    let backup = vault.start_backup(options(parent))?;
     backup.add_local_tree(&LocalTree {
         source: source.to_owned(),
         at: TreePath::new(AT).unwrap(),

@@ -234,7 +234,7 @@ fn on_disk(place: &Place) -> (Vault, Snapshot) {
     let (one, two) = (place.path("one"), place.source());
     file_tree(&one, 1, 150).unwrap();
     file_tree(&two, 2, 150).unwrap();
-    let mut backup = vault.start_backup(common::options(None)).unwrap();
+    let backup = vault.start_backup(common::options(None)).unwrap();
     for (source, at) in [(&one, "one"), (&two, "two")] {
         let tree = rekindle_vault::LocalTree {
             source: source.clone(),

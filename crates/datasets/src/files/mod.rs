@@ -1,0 +1,5 @@
+//! Captured files and directories.
+
+mod record;
+
+pub use record::{FilesAside, FilesRecord};

@@ -1,0 +1,5 @@
+//! A captured MeiliSearch server.
+
+mod record;
+
+pub use record::{MeilisearchAside, MeilisearchRecord};

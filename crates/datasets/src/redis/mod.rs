@@ -1,0 +1,5 @@
+//! A captured Redis (or Valkey) server.
+
+mod record;
+
+pub use record::{RedisAside, RedisRecord};

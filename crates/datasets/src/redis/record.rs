@@ -1,0 +1,11 @@
+//! What is known of a captured Redis (or Valkey) server.
+
+use serde::{Deserialize, Serialize};
+
+/// What is known of a captured Redis (or Valkey) server. Fields are added, never renamed or reused.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RedisRecord {}
+
+/// What a restore in place set aside: enough to bring it back. Fields are added, never renamed or reused.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RedisAside {}
