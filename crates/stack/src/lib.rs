@@ -9,6 +9,7 @@
 //!
 //! Absent on purpose: networks, threads, async, and any I/O but reading the file and its secrets.
 
+mod address;
 mod choice;
 mod cron;
 mod excerpt;
@@ -32,6 +33,7 @@ mod template;
 mod url;
 mod yaml;
 
+pub use address::{TcpAddress, TcpAddressError};
 pub use cron::{CronError, CronExpression};
 pub use find::{ConfigNotFound, FILE_NAME, find_config};
 pub use load::{Loaded, MAX_CONFIG_BYTES};

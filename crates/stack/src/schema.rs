@@ -149,6 +149,11 @@ inline_schema! {
     crate::secret::SecretSource = { "type": "string", "minLength": 1, "x-rekindle-secret": true };
     Size = { "type": ["string", "integer"], "pattern": "^\\d+ ?(B|[KMG]iB)?$" };
     Percent = { "type": "string", "pattern": "^([1-9][0-9]?|100) ?%$", "examples": ["10%"] };
+    crate::address::TcpAddress = { "type": "string", "pattern": "^.+:\\d+$", "examples": ["localhost:5432"] };
+    crate::model::CommandLine = { "anyOf": [
+        { "type": "string", "minLength": 1 },
+        { "type": "array", "items": { "type": "string" }, "minItems": 1 }
+    ] };
     Scalar = { "type": ["string", "number", "boolean"] };
     LogicalDump = { "anyOf": [
         { "enum": ["all", false] },

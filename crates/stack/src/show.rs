@@ -1,8 +1,9 @@
 //! The configuration as it is in effect: defaults filled in, secrets masked.
 
 use crate::model::{
-    Check, Dataset, Expectation, LogicalDump, ObjectLock, PostgresDataset, Retention, Runtime,
-    ScheduledTask, Service, SqlQuery, Stack, StoreOptions, Tripwire, Vault, VaultCopy, WalMode,
+    Check, CommandLine, Dataset, Expectation, HealthCheck, LogicalDump, ObjectLock,
+    PostgresDataset, Retention, Run, Runtime, ScheduledTask, Service, SqlQuery, Stack,
+    StoreOptions, Tripwire, Vault, VaultCopy, WalMode,
 };
 use crate::secret::SecretSource;
 use crate::yaml::Yaml;
@@ -196,19 +197,17 @@ fn service(service: &Service) -> Yaml {
     map.add("priority", Yaml::text(service.priority));
     map.add("optional", Yaml::plain(service.optional));
     if let Some(health) = &service.health {
-        let fields = health
-            .expect
-            .iter()
-            .map(|(key, value)| (key.clone(), json(value)));
-        let mut inner = Entries::default();
-        inner.add("http", Yaml::text(&health.http));
-        inner.add("expect", Yaml::Map(fields.collect()));
-        map.add("health", inner.done());
+        map.add("health", health_check(health));
     }
     map.add("during_backup", Yaml::text(service.during_backup));
     map.maybe("before_backup", service.before_backup.as_ref());
     map.maybe("after_backup", service.after_backup.as_ref());
     map.maybe("hook_limit", service.hook_limit);
+    map.maybe("start_limit", service.start_limit);
+    if let Some(run) = &service.run {
+        map.add("run", how_it_runs(run));
+    }
+    map.maybe("unit", service.unit.as_ref());
     if let Some(rules) = &service.retention {
         map.add("retention", retention(rules));
     }
@@ -216,6 +215,49 @@ fn service(service: &Service) -> Yaml {
         map.add("tripwire", tripwire(limits));
     }
     map.done()
+}
+
+fn health_check(health: &HealthCheck) -> Yaml {
+    let mut map = Entries::default();
+    map.maybe("http", health.http.as_ref());
+    map.maybe("tcp", health.tcp.as_ref());
+    if let Some(command) = &health.command {
+        map.add("command", command_line(command));
+    }
+    let fields = health.expect.iter();
+    let fields: Vec<_> = fields
+        .map(|(key, value)| (key.clone(), json(value)))
+        .collect();
+    if health.http.is_some() {
+        map.add("expect", Yaml::Map(fields));
+    }
+    map.done()
+}
+
+fn how_it_runs(run: &Run) -> Yaml {
+    let mut map = Entries::default();
+    map.add("command", command_line(&run.command));
+    map.add("directory", Yaml::text(run.directory.display()));
+    // Values of an environment are secrets often enough; the names are not.
+    let env = run.env.iter();
+    let env: Vec<_> = env
+        .map(|(name, value)| (name.clone(), Yaml::text(value)))
+        .collect();
+    map.add("env", Yaml::Map(env));
+    map.maybe("env_file", run.env_file.as_ref().map(|path| path.display()));
+    map.maybe("user", run.user.as_ref());
+    map.add("restart", Yaml::text(run.restart));
+    map.add("stop_signal", Yaml::text(run.stop_signal));
+    map.maybe("log", run.log.as_ref().map(|path| path.display()));
+    map.maybe("pid_file", run.pid_file.as_ref().map(|path| path.display()));
+    map.done()
+}
+
+fn command_line(command: &CommandLine) -> Yaml {
+    match command {
+        CommandLine::Program(argv) => Yaml::list(argv),
+        CommandLine::Shell(line) => Yaml::text(line),
+    }
 }
 
 fn dataset(dataset: &Dataset) -> Yaml {

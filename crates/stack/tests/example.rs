@@ -137,7 +137,10 @@ fn what_is_to_be_done_kept_asked_and_told_is_as_written() {
 fn the_health_check_expects_what_it_says_and_dependencies_start_first() {
     let stack = loaded().stack;
     let health = stack.service("api").unwrap().health.clone().unwrap();
-    assert_eq!(health.http.to_string(), "http://localhost:8080/healthz");
+    assert_eq!(
+        health.http.unwrap().to_string(),
+        "http://localhost:8080/healthz"
+    );
     assert_eq!(health.expect["status"], "ok");
     let text = "stack: s\nvault: {at: v, password_env: P}\nservices:\n  a: {stateless: true, depends_on: [b, c]}\n  b: {stateless: true, depends_on: [c]}\n  c: {stateless: true}\n";
     let stack = Stack::parse(text, Path::new("r.yaml")).unwrap().stack;

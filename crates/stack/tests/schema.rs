@@ -69,6 +69,10 @@ fn the_reader_knows_exactly_the_keys_of_the_schema() {
             format!("{base}services: {{a: {{health: {{qqqqqq: 1}}}}}}"),
         ),
         (
+            "/$defs/Run".to_owned(),
+            format!("{base}services: {{a: {{run: {{qqqqqq: 1}}}}}}"),
+        ),
+        (
             "/$defs/EqualsKeys".to_owned(),
             format!("{base}{services}checks: [{{equals: {{qqqqqq: 1}}}}]"),
         ),

@@ -2,6 +2,7 @@
 
 mod dataset;
 mod rules;
+mod run;
 mod service;
 mod stack;
 mod tripwire;
@@ -15,7 +16,8 @@ pub use rules::{
     Check, CheckLevel, Contact, EnvFile, Expectation, Notification, NotifyOn, Retention,
     ScheduledTask, ScheduledWork, SqlQuery,
 };
-pub use service::{DuringBackup, HealthCheck, Priority, Service};
+pub use run::{CommandLine, RestartPolicy, Run, StopSignal};
+pub use service::{DuringBackup, HealthCheck, HealthProbe, Priority, Service};
 pub use stack::{Runtime, Stack};
 pub use tripwire::{Tripwire, TripwireLimits};
 pub use vault::{Compression, ObjectLock, ObjectLockMode, StoreOptions, Vault, VaultCopy};

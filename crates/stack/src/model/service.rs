@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 
-use super::{Dataset, Retention, Tripwire};
+use super::{CommandLine, Dataset, Retention, Run, Tripwire};
+use crate::address::TcpAddress;
 use crate::choice::choice;
 use crate::name::Name;
 use crate::period::Period;
@@ -37,6 +39,13 @@ pub struct Service {
     pub optional: bool,
     /// How it shows that it is well.
     pub health: Option<HealthCheck>,
+    /// How long it may take from its start until it is well.
+    #[schemars(extend("default" = "60s"))]
+    pub start_limit: Option<Period>,
+    /// How it is run, with the runtime `process`. Without it, something else runs it.
+    pub run: Option<Run>,
+    /// Its unit, with the runtime `systemd`. Default: `<service>.service`.
+    pub unit: Option<String>,
     /// Which recovery points are kept for its sake. Default: the stack's `retention`, which this
     /// replaces as a whole. A point that holds several services is kept if any of them needs it.
     pub retention: Option<Retention>,
@@ -85,14 +94,59 @@ choice! {
     }
 }
 
-/// How a service shows that it is well.
+impl Service {
+    /// How long it may take from its start until it is well, if [`start_limit`](Self::start_limit)
+    /// says nothing.
+    pub const DEFAULT_START_LIMIT: Duration = Duration::from_secs(60);
+
+    /// How long it may take from its start until it is well.
+    pub fn start_limit(&self) -> Duration {
+        let limit = self.start_limit.map(Period::as_duration);
+        limit.unwrap_or(Self::DEFAULT_START_LIMIT)
+    }
+
+    /// Its unit of systemd.
+    pub fn unit(&self) -> String {
+        let default = || format!("{}.service", self.name);
+        self.unit.clone().unwrap_or_else(default)
+    }
+}
+
+/// How a service shows that it is well: by one of `http`, `tcp` and `command`.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HealthCheck {
     /// URL that must answer with a status of 200 to 299.
-    pub http: ServiceUrl,
-    /// Fields of its JSON answer and the value each must have.
+    pub http: Option<ServiceUrl>,
+    /// With `http`: fields of its JSON answer and the value each must have.
     #[schemars(extend("default" = {}), with = "BTreeMap<String, crate::schema::Scalar>")]
     pub expect: BTreeMap<String, serde_json::Value>,
+    /// A port that must accept connections, `host:port`.
+    pub tcp: Option<TcpAddress>,
+    /// A command that must end with 0: a program and its arguments as a list, or one line for
+    /// `/bin/sh`. It runs where the service runs: in its container, or as its user.
+    pub command: Option<CommandLine>,
+}
+
+/// The question that a [`HealthCheck`] asks.
+#[derive(Clone, Copy, Debug)]
+pub enum HealthProbe<'a> {
+    /// A URL, and fields of its JSON answer.
+    Http(&'a ServiceUrl, &'a BTreeMap<String, serde_json::Value>),
+    /// A port that must accept connections.
+    Tcp(&'a TcpAddress),
+    /// A command that must end with 0.
+    Command(&'a CommandLine),
+}
+
+impl HealthCheck {
+    /// What is asked; `None` only for a check built by hand that asks nothing.
+    pub fn probe(&self) -> Option<HealthProbe<'_>> {
+        let http = self.http.as_ref();
+        let http = http.map(|url| HealthProbe::Http(url, &self.expect));
+        let tcp = || self.tcp.as_ref().map(HealthProbe::Tcp);
+        http.or_else(tcp)
+            .or_else(|| self.command.as_ref().map(HealthProbe::Command))
+    }
 }

@@ -3,6 +3,7 @@
 mod dataset;
 mod fields;
 mod rules;
+mod run;
 mod scalar;
 mod service;
 mod stack;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{Context, quoted};
+use crate::address::TcpAddress;
 use crate::choice::Choice;
 use crate::cron::CronExpression;
 use crate::location::VaultLocation;
@@ -161,6 +162,13 @@ where
     let message = format!("`{}` is no {what}: {problem}", quoted(text));
     ctx.error(node.place, message, help.map(str::to_owned));
     None
+}
+
+/// A port of a host.
+pub(crate) fn tcp_address(node: &Node, ctx: &mut Context<'_>) -> Option<TcpAddress> {
+    let text = text(node, ctx)?;
+    let help = Some("for example `localhost:5432`");
+    parsed(&text, node, ctx, "address of a port", help)
 }
 
 /// One of a few words.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Fields, Needs, Reference, dataset, quoted, rules, scalar};
+use super::{Context, Fields, Needs, Reference, dataset, quoted, rules, run, scalar};
 use crate::model::{Dataset, HealthCheck, Service};
 use crate::name::{Name, NameError};
 use crate::node::{Entry, Node, Place, Value};
@@ -31,6 +31,9 @@ pub(super) fn service(entry: &Entry, ctx: &mut Context<'_>) -> Option<Service> {
         .optional("optional", ctx, scalar::boolean)
         .unwrap_or(false);
     let health = f.optional("health", ctx, health);
+    let start_limit = f.optional("start_limit", ctx, scalar::period);
+    let run = f.optional("run", ctx, run::run);
+    let unit = f.optional("unit", ctx, run::unit);
     let retention = f.optional("retention", ctx, rules::retention);
     let tripwire = f.optional("tripwire", ctx, rules::tripwire);
     let during_backup = f
@@ -51,6 +54,9 @@ pub(super) fn service(entry: &Entry, ctx: &mut Context<'_>) -> Option<Service> {
         priority,
         optional,
         health,
+        start_limit,
+        run,
+        unit,
         retention,
         tripwire,
         during_backup,
@@ -153,13 +159,42 @@ fn depends_on_others(f: &mut Fields<'_>, owner: &str, ctx: &mut Context<'_>) {
 
 fn health(node: &Node, ctx: &mut Context<'_>) -> Option<HealthCheck> {
     let mut f = Fields::of(node, "health", ctx)?;
-    let http = f.required("http", ctx, scalar::http_url);
+    let http = f.optional("http", ctx, scalar::http_url);
     let expect = f.optional("expect", ctx, expect).unwrap_or_default();
+    let tcp = f.optional("tcp", ctx, scalar::tcp_address);
+    let command = f.optional("command", ctx, run::command);
+    one_question(&mut f, ctx);
     f.finish(ctx);
     Some(HealthCheck {
-        http: http?,
+        http,
         expect,
+        tcp,
+        command,
     })
+}
+
+fn one_question(f: &mut Fields<'_>, ctx: &mut Context<'_>) {
+    const QUESTIONS: [&str; 3] = ["http", "tcp", "command"];
+    let asked: Vec<&Entry> = QUESTIONS.iter().filter_map(|key| f.entry(key)).collect();
+    match asked.as_slice() {
+        [] if QUESTIONS.iter().any(|key| f.has_misspelt(key)) => {}
+        [] => {
+            let help = Some("`http: URL`, `tcp: host:port` or `command: [ … ]`".to_owned());
+            ctx.error(f.place(), "health asks nothing", help);
+        }
+        [only] if only.key != "http" => {
+            if let Some(entry) = f.entry("expect") {
+                let help = Some("it is about the JSON answer of `http`".to_owned());
+                ctx.error(entry.place, "`expect` is of no use here", help);
+            }
+        }
+        [_] => {}
+        [first, second, ..] => {
+            let help = Some("keep one of them".to_owned());
+            let message = format!("`{}` and `{}` are both given", first.key, second.key);
+            ctx.error(second.place, message, help);
+        }
+    }
 }
 
 fn expect(node: &Node, ctx: &mut Context<'_>) -> Option<BTreeMap<String, serde_json::Value>> {
