@@ -17,6 +17,7 @@ pub mod s3;
 mod surroundings;
 
 use jiff::Timestamp;
+use rekindle_postgres::dump::Tools;
 use rekindle_stack as stack;
 use rekindle_vault::{AddedBytes, Backup, Progress, TreePath};
 
@@ -132,7 +133,8 @@ pub fn dataset_of(
             let mut settings = settings.clone();
             settings.url = surroundings.reachable(&settings.url, postgres::PORT);
             let cluster = postgres::PostgresCluster::from_settings(&settings)?;
-            Ok(Some(Box::new(cluster)))
+            let there = surroundings.command_prefix(Tools::passed_on());
+            Ok(Some(Box::new(cluster.with_tools_there(there))))
         }
         _ => Ok(None),
     }

@@ -1,6 +1,6 @@
 //! Where a dataset's service lives.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use rekindle_runtimes::Runtime;
 use rekindle_stack::ServiceUrl;
@@ -33,6 +33,17 @@ impl Surroundings {
                 let service = self.service.as_str();
                 tracing::warn!(%error, service, "where the service listens is not known");
             })
+            .ok()
+            .flatten()
+    }
+
+    /// Words that make a command line run where the service runs, with these environment variables of ours; `None` if
+    /// it runs here, or nobody knows how.
+    #[must_use]
+    pub fn command_prefix(&self, env: &[&str]) -> Option<Vec<OsString>> {
+        let found = self.runtime.as_ref()?.command_prefix(&self.service, env);
+        found
+            .inspect_err(|error| tracing::debug!(%error, "no commands run where the service runs"))
             .ok()
             .flatten()
     }

@@ -3,6 +3,7 @@
 use crate::extract::ExtractError;
 use crate::guard::{self, Guard, GuardFinding};
 use crate::in_place::InPlaceError;
+use crate::replace::ReplaceError;
 use jiff::Timestamp;
 use rekindle_datasets::{CaptureError, dump_hint, vault_hint};
 use rekindle_postgres::{
@@ -248,6 +249,9 @@ pub enum RecoveryError {
     /// A restore in place was not done, or did not succeed.
     #[error(transparent)]
     InPlace(Box<InPlaceError>),
+    /// A dataset was not put in the place of the live one.
+    #[error(transparent)]
+    Replace(Box<ReplaceError>),
     /// No service streams WAL under that name.
     #[error("{}; these do: {known}", match wanted {
         Some(name) => format!("`{name}` does not stream WAL"),
@@ -324,6 +328,12 @@ impl From<crate::kit::KitError> for RecoveryError {
             crate::kit::KitError::Vault(error) => Self::Vault(error),
             other => Self::Kit(Box::new(other)),
         }
+    }
+}
+
+impl From<ReplaceError> for RecoveryError {
+    fn from(error: ReplaceError) -> Self {
+        Self::Replace(Box::new(error))
     }
 }
 
@@ -435,6 +445,8 @@ impl RecoveryError {
                 Some(format!("`{}` forgets it at your own risk", force.join(" ")))
             }
             Self::InPlace(error) => error.hint(),
+            Self::Replace(error) => error.hint(),
+            Self::Rest { source, .. } => source.hint(),
             Self::NotStreaming { .. } => {
                 Some("`wal: stream` at a postgres dataset turns it on".to_owned())
             }

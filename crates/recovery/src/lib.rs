@@ -20,6 +20,7 @@ pub mod kit;
 mod manifest;
 pub mod object_lock;
 mod point;
+pub mod replace;
 mod restore;
 pub mod retention;
 mod runtime;

@@ -10,6 +10,7 @@ mod state;
 mod storage;
 
 use std::{
+    ffi::OsString,
     io::{Read, Write},
     net::SocketAddr,
     path::PathBuf,
@@ -103,6 +104,21 @@ pub trait Runtime: Send + Sync {
         command: &ExecCommand,
         streams: ExecStreams<'_>,
     ) -> Result<ExecOutcome, RuntimeError>;
+
+    /// Words that make a command line of this machine run where a service runs, with its streams passed through, and with
+    /// those environment variables of `env` that are set: for long streams, and for whoever starts processes himself.
+    /// `None` if the service runs on this machine, or there are no such words.
+    ///
+    /// # Errors
+    /// If the runtime cannot be asked.
+    fn command_prefix(
+        &self,
+        service: &str,
+        env: &[&str],
+    ) -> Result<Option<Vec<OsString>>, RuntimeError> {
+        let _ = (service, env);
+        Ok(None)
+    }
 
     /// Where a port of a service is reached from this machine; `None` if it is not.
     ///

@@ -32,7 +32,7 @@ pub(super) fn capture(
     };
     let refused = |error: pg::Error| cluster.failed(error);
     let mut client = Client::connect(options, Mode::Sql).map_err(refused)?;
-    let tools = Tools::find(cluster.bin_dir(), client.major()).map_err(failed)?;
+    let tools = cluster.dump_tools(client.major()).map_err(failed)?;
     let wanted = databases(&mut client, selection).map_err(refused)?;
     let role_passwords = may_read_passwords(&mut client).map_err(refused)?;
     drop(client);

@@ -6,11 +6,11 @@ mod logical;
 mod record;
 mod wire;
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use rekindle_postgres::{
     self as pg, Client, ConnectOptions, Mode,
-    dump::Selection,
+    dump::{DumpError, Selection, Tools},
     in_place::{NotInPlace, Session, StartError},
     wire::BackupResult,
 };
@@ -43,6 +43,8 @@ pub struct PostgresCluster {
     logical: Option<Selection>,
     data_directory: Option<PathBuf>,
     bin_dir: Option<PathBuf>,
+    /// Words that make a command line run where the server runs.
+    there: Option<Vec<OsString>>,
 }
 
 impl PostgresCluster {
@@ -70,7 +72,40 @@ impl PostgresCluster {
             },
             data_directory: settings.data_directory.clone(),
             bin_dir: settings.bin_dir.clone(),
+            there: None,
         })
+    }
+
+    /// The same cluster, whose tools may also be used where it runs: `prefix` are the words that make a command line run
+    /// there.
+    #[must_use]
+    pub fn with_tools_there(self, prefix: Option<Vec<OsString>>) -> Self {
+        Self {
+            there: prefix,
+            ..self
+        }
+    }
+
+    /// Tools that dump a server of this major version: those of this machine, else those beside the server.
+    ///
+    /// # Errors
+    /// [`DumpError::NoTools`] with every place that was looked at.
+    pub fn dump_tools(&self, major: u32) -> Result<Tools, DumpError> {
+        let here = Tools::find(self.bin_dir(), major);
+        match (here, &self.there) {
+            (Err(DumpError::NoTools { wanted, looked_at }), Some(prefix)) => {
+                Tools::elsewhere(prefix.clone(), major).map_err(|error| match error {
+                    DumpError::NoTools {
+                        looked_at: there, ..
+                    } => DumpError::NoTools {
+                        wanted,
+                        looked_at: looked_at.into_iter().chain(there).collect(),
+                    },
+                    other => other,
+                })
+            }
+            (here, _) => here,
+        }
     }
 
     /// How to connect.

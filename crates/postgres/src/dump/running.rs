@@ -48,12 +48,18 @@ impl Running {
     ) -> Result<Self, DumpError> {
         let tool = tools.path(name);
         let password = options.password();
-        let mut command = Command::new(&tool);
+        let mut command = tools.command(name);
         set_environment(
             &mut command,
             options,
             password.as_deref().map(String::as_str),
         );
+        if tools.are_elsewhere() {
+            // Where we reach the server is not where it is reached there.
+            for variable in ["PGHOST", "PGPORT", "PGSSLMODE", "PGSSLROOTCERT"] {
+                command.env_remove(variable);
+            }
+        }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

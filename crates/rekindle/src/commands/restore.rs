@@ -7,6 +7,7 @@ mod database;
 mod from;
 mod in_place;
 mod loss;
+mod replace;
 
 use std::{
     io::Write,
@@ -39,6 +40,7 @@ Examples:
   rekindle restore --table sales.orders --at '14:29' --as orders_before
   rekindle restore --service postgres --in-place --dry-run
   rekindle restore --service postgres --undo             back to what was there before
+  rekindle restore --service uploads --path config --in-place
 
 With --service, a PostgreSQL service with a physical backup becomes a data directory that starts as
 it is; anything else is restored as it lies in the point. DIR must be empty, or hold what a restore

@@ -18,7 +18,7 @@ use serde_json::json;
 use super::{
     RestoreArgs,
     at::{Action, typed},
-    point_line,
+    point_line, replace,
 };
 use crate::{
     app::App,
@@ -31,11 +31,14 @@ use crate::{
 
 /// Arguments of a restore in the place of the live data directory.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "In place of the live server")]
+#[command(next_help_heading = "In place of what is live")]
 pub struct InPlaceArgs {
-    /// Put the restored PostgreSQL in the place of the live one, which is set aside
-    #[arg(long, conflicts_with_all = ["to", "path", "owner", "database"])]
+    /// Put what is restored in the place of what is there, which is set aside
+    #[arg(long, conflicts_with_all = ["to", "owner", "database"])]
     in_place: bool,
+    /// Which dataset of the service, if it has several
+    #[arg(long, value_name = "KIND", value_parser = ["postgres", "redis", "s3", "meilisearch", "files"])]
+    pub(super) kind: Option<String>,
     /// Take a restore in place back: the old directory returns, the restored one is set aside. With
     /// `--database`, take back the last `--swap` of that database
     #[arg(long, conflicts_with_all = ["in_place", "to", "path", "owner", "from", "new_name", "dry_run"])]
@@ -45,7 +48,7 @@ pub struct InPlaceArgs {
     discard: bool,
     /// Do it: with `--in-place` and `--discard`, without which the plan is only shown
     #[arg(long)]
-    yes: bool,
+    pub(super) yes: bool,
 }
 
 /// What is asked for.
@@ -84,6 +87,15 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<Exit, CliError> {
     let stack = app.stack()?;
+    if let Some(service) = replace::meant(&stack, args) {
+        return replace::run(app, args, asked, &stack, service, out);
+    }
+    if args.path.is_some() {
+        return Err(CliError::wrong_use(
+            "a part of a data directory cannot be restored in place",
+            "`--database` and `--table` bring back parts of a database",
+        ));
+    }
     let service = services::the_postgres(&stack, args.service.as_deref())?;
     match asked {
         Asked::Restore => restore(app, args, &stack, &service, out),

@@ -1,0 +1,175 @@
+//! The way back, and its end.
+
+use jiff::Timestamp;
+use rekindle_stack::Stack;
+use serde::Serialize;
+
+use super::{
+    ReplaceError,
+    journal::{Journal, Stage},
+    plan::{dataset_of, service_of, settings},
+    run::set_stage,
+    service::{Found, look, stop},
+};
+use crate::{RecoveryError, runtime::runtime_of};
+
+/// What was taken back.
+#[derive(Clone, Debug, Serialize)]
+pub struct UndoneReplace {
+    /// The service.
+    pub service: String,
+    /// Which of its datasets.
+    pub kind: String,
+    /// What was done, in words.
+    pub steps: Vec<String>,
+    /// Whether the service was stopped for it, and runs again.
+    pub was_stopped: bool,
+    /// How many earlier states still stand aside.
+    pub still_aside: usize,
+}
+
+/// What was removed, or would be.
+#[derive(Clone, Debug, Serialize)]
+pub struct DiscardedReplace {
+    /// The service.
+    pub service: String,
+    /// Which of its datasets.
+    pub kind: String,
+    /// When each of the restores was that set something aside, oldest first.
+    pub since: Vec<Timestamp>,
+    /// What was done, in words; empty for a plan.
+    pub steps: Vec<String>,
+}
+
+/// Brings back what the last restore in place set aside, however far that had come. Needs no vault.
+///
+/// # Errors
+/// [`ReplaceError`]; it may be called again.
+pub fn undo_replace(
+    stack: &Stack,
+    service: &str,
+    kind: Option<&str>,
+) -> Result<UndoneReplace, RecoveryError> {
+    let service = service_of(stack, service)?;
+    let runtime = runtime_of(stack);
+    let dataset = dataset_of(stack, service, kind, runtime.as_ref())?;
+    let mut journal = Journal::open(stack, service.name.as_str(), dataset.kind())?;
+    let Some(record) = journal.record.clone() else {
+        let service = service.name.to_string();
+        return Err(ReplaceError::NothingAside { service }.into());
+    };
+    let mut stopped = None;
+    if record.aside.is_some()
+        && dataset.needs_stopped_service()
+        && let Found::Runs(runtime) = look(runtime.as_ref(), service).map_err(ReplaceError::from)?
+    {
+        stop(&*runtime, service).map_err(ReplaceError::from)?;
+        stopped = Some(runtime);
+    }
+    set_stage(&mut journal, Stage::GoingBack)?;
+    let outcome = match &record.aside {
+        Some(aside) => dataset.undo_in_place(aside),
+        None => Ok(vec!["nothing had been changed yet".to_owned()]),
+    };
+    // What a crashed restore had stopped is started as well.
+    let starts = stopped.clone().or(runtime.filter(|_| record.was_running));
+    let started = starts
+        .as_ref()
+        .map_or(Ok(()), |runtime| runtime.start(service.name.as_str()));
+    let steps = outcome.map_err(|source| ReplaceError::Dataset {
+        doing: "take back",
+        kind: dataset.kind().to_owned(),
+        service: service.name.to_string(),
+        source: Box::new(source),
+    })?;
+    started.map_err(ReplaceError::from)?;
+    let mut earlier = record.earlier.clone();
+    let still_aside = earlier.len();
+    match earlier.pop() {
+        Some(before) => journal.save(super::journal::Record {
+            stage: Stage::Held,
+            point: before.point,
+            started: before.started,
+            aside: Some(before.aside),
+            earlier,
+            ..record
+        })?,
+        None => journal.remove()?,
+    }
+    Ok(UndoneReplace {
+        service: service.name.to_string(),
+        kind: dataset.kind().to_owned(),
+        steps,
+        was_stopped: stopped.is_some(),
+        still_aside,
+    })
+}
+
+/// Says what [`discard_replaced`] would remove.
+///
+/// # Errors
+/// [`ReplaceError::NothingAside`], [`ReplaceError::Unfinished`].
+pub fn plan_discard_replaced(
+    stack: &Stack,
+    service: &str,
+    kind: Option<&str>,
+) -> Result<DiscardedReplace, RecoveryError> {
+    let service = service_of(stack, service)?;
+    let kind = settings(service, kind)?.kind();
+    let journal = Journal::open(stack, service.name.as_str(), kind)?;
+    Ok(what_stands_aside(&journal, service.name.as_str())?)
+}
+
+/// Removes what restores in place have set aside, for good.
+///
+/// # Errors
+/// [`ReplaceError`]; it may be called again.
+pub fn discard_replaced(
+    stack: &Stack,
+    service: &str,
+    kind: Option<&str>,
+) -> Result<DiscardedReplace, RecoveryError> {
+    let service = service_of(stack, service)?;
+    let runtime = runtime_of(stack);
+    let dataset = dataset_of(stack, service, kind, runtime.as_ref())?;
+    let mut journal = Journal::open(stack, service.name.as_str(), dataset.kind())?;
+    let mut discarded = what_stands_aside(&journal, service.name.as_str())?;
+    let Some(record) = journal.record.clone() else {
+        return Ok(discarded);
+    };
+    let earlier = record.earlier.iter().map(|earlier| &earlier.aside);
+    for aside in earlier.chain(&record.aside) {
+        let steps = dataset
+            .discard_aside(aside)
+            .map_err(|source| ReplaceError::Dataset {
+                doing: "remove what stands aside of",
+                kind: dataset.kind().to_owned(),
+                service: service.name.to_string(),
+                source: Box::new(source),
+            })?;
+        discarded.steps.extend(steps);
+    }
+    journal.remove()?;
+    Ok(discarded)
+}
+
+fn what_stands_aside(journal: &Journal, service: &str) -> Result<DiscardedReplace, ReplaceError> {
+    let Some(record) = &journal.record else {
+        let service = service.to_owned();
+        return Err(ReplaceError::NothingAside { service });
+    };
+    if record.stage != Stage::Held {
+        return Err(ReplaceError::Unfinished {
+            service: record.service.clone(),
+            kind: record.kind.clone(),
+            started: record.started,
+        });
+    }
+    let earlier = record.earlier.iter().map(|earlier| earlier.started);
+    Ok(DiscardedReplace {
+        service: record.service.clone(),
+        kind: record.kind.clone(),
+        since: earlier.chain([record.started]).collect(),
+        steps: Vec::new(),
+    })
+}
