@@ -4,6 +4,8 @@
 //! limits; `open.rs` shows the order of those wrappers. The engine above is synchronous; the small
 //! async runtime that waits for the network is hidden in `runtime.rs` and nowhere else.
 //!
+//! Beside that, [`HttpApi`]: the same client for servers that are asked and answer, and are no stores.
+//!
 //! Absent on purpose: what a vault is. A store moves whole objects and knows no more of them than
 //! which folder they lie in.
 
@@ -26,6 +28,7 @@ pub use cloud::{
     s3::s3,
 };
 pub use error::{OpenStoreError, hint_of};
+pub use http::{HttpAnswer, HttpApi, HttpApiError, HttpCall};
 pub use limited::Limited;
 pub use open::{open, open_bare};
 pub use recording::{Recorded, Recording};

@@ -1,6 +1,7 @@
 //! HTTP for the cloud stores: our own TLS settings, transfers that stand still noticed, and refusals
 //! kept as what the server said.
 
+mod api;
 mod body;
 mod refusal;
 mod tls;
@@ -14,6 +15,7 @@ use object_store::{
     },
 };
 
+pub use api::{HttpAnswer, HttpApi, HttpApiError, HttpCall};
 pub(crate) use refusal::Refusal;
 pub(crate) use tls::client_config;
 
