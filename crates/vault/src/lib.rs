@@ -45,6 +45,7 @@ mod path;
 mod polynomial;
 mod progress;
 mod prune;
+mod reader;
 mod reindex;
 mod restore;
 mod salvage;
@@ -96,6 +97,7 @@ pub use progress::Progress;
 pub use prune::{
     Grace, MaxUnused, PackStep, PlannedPack, PruneError, PruneOptions, PrunePlan, PruneReport,
 };
+pub use reader::FileReader;
 pub use reindex::{ReindexPlan, ReindexReport, UnreadablePack};
 pub use restore::{
     FileDamage, Ownership, RestoreError, RestoreOptions, RestoreReport, UnfinishedRestore,
