@@ -23,6 +23,7 @@ pub mod faults;
 pub mod hard;
 mod listening;
 pub mod load;
+pub mod meilisearch_stand_in;
 pub mod postgres;
 pub mod process;
 pub mod restic;
