@@ -4,6 +4,8 @@ use rekindle_postgres as pg;
 use rekindle_stack::SecretError;
 use rekindle_vault::{BackupError, VaultError, store::FileKind};
 
+use crate::meilisearch::MeilisearchError;
+
 /// Why a dataset was not captured. Nothing of it is in any recovery point then.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
@@ -51,6 +53,14 @@ pub enum CaptureError {
         /// Its place in the recovery point.
         path: String,
     },
+    /// A MeiliSearch server refused or went away, or its dump is none.
+    #[error("MeiliSearch at {address}")]
+    Meilisearch {
+        /// Where, without secrets.
+        address: String,
+        /// Why.
+        source: Box<MeilisearchError>,
+    },
     /// A secret cannot be read.
     #[error("read the password")]
     Secret(#[from] SecretError),
@@ -64,6 +74,7 @@ impl CaptureError {
             Self::Postgres { source, .. } => source.hint().map(str::to_owned),
             Self::Dump { source, .. } => dump_hint(source),
             Self::Import { source, .. } => source.hint(),
+            Self::Meilisearch { source, .. } => source.hint(),
             Self::NotInPlace(_) => Some(
                 "run as a user who can read the data directory, on the server's own machine; or \
                  set `method: wire`"

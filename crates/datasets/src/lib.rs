@@ -136,6 +136,10 @@ pub fn dataset_of(
             let there = surroundings.command_prefix(Tools::passed_on());
             Ok(Some(Box::new(cluster.with_tools_there(there))))
         }
+        stack::Dataset::Meilisearch(settings) => {
+            let server = meilisearch::MeilisearchServer::from_settings(settings, surroundings)?;
+            Ok(Some(Box::new(server)))
+        }
         _ => Ok(None),
     }
 }

@@ -278,6 +278,10 @@ fn dataset(dataset: &Dataset) -> Yaml {
         Dataset::Meilisearch(search) => {
             map.add("url", Yaml::text(&search.url));
             map.secret("key", search.key.as_ref());
+            let dumps = search.dump_directory.as_ref();
+            map.maybe("dump_directory", dumps.map(|path| path.display()));
+            map.maybe("task_limit", search.task_limit);
+            map.maybe("rebuild", search.rebuild.as_ref());
         }
         Dataset::Files(files) => {
             let paths: Vec<_> = files.paths.iter().map(|path| path.display()).collect();

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 
 use crate::choice::choice;
+use crate::period::Period;
 use crate::secret::{Secret, SecretError, SecretSource};
 use crate::url::ServiceUrl;
 
@@ -195,6 +196,13 @@ pub struct MeilisearchDataset {
     pub url: ServiceUrl,
     /// An API key that may make dumps. Not needed by a server without a master key.
     pub key: Option<SecretSource>,
+    /// The server's dump directory (`--dump-dir`) as seen from here. Without it, a dump is looked for in the storage of
+    /// the service; where that cannot be reached either, everything is read through the API.
+    pub dump_directory: Option<PathBuf>,
+    /// How long one task of the server's may take, a dump above all, before the backup is given up. Default: `1h`.
+    pub task_limit: Option<Period>,
+    /// Shell command that makes the indexes anew from another store. Nothing is captured then; a restore in place runs it.
+    pub rebuild: Option<String>,
 }
 
 /// Files and directories of this machine.

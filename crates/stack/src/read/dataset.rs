@@ -209,7 +209,24 @@ fn s3(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<S3Dataset> {
 fn meilisearch(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<MeilisearchDataset> {
     let url = f.required("url", ctx, scalar::http_url);
     let key = f.secret("key", ctx);
-    Some(MeilisearchDataset { url: url?, key })
+    let dump_directory = f.path("dump_directory", ctx);
+    let task_limit = f.optional("task_limit", ctx, scalar::period);
+    let rebuild = f.optional("rebuild", ctx, scalar::filled_text);
+    if let (Some(entry), Some(_)) = (f.entry("dump_directory"), &rebuild) {
+        let help = Some("with `rebuild` no dump is made".to_owned());
+        ctx.error(
+            entry.place,
+            "`dump_directory` is of no use with `rebuild`",
+            help,
+        );
+    }
+    Some(MeilisearchDataset {
+        url: url?,
+        key,
+        dump_directory,
+        task_limit,
+        rebuild,
+    })
 }
 
 fn files(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<FilesDataset> {
