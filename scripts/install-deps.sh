@@ -14,7 +14,8 @@ DENY_VERSION=0.20.2
 # acl, attr: tests of file attributes. bsdextrautils: `make help`. age, zstd: the stock programs that must read
 # what we archive. openssh-*, ceph-*, radosgw: the servers that vaults lie on in tests (SFTP, S3).
 # curl: signs the request that makes a bucket with Object Lock. docker-compose, iptables, iproute2: a private Docker
-# engine (its own, docker.io, comes only where there is none: see below); busybox-static, redis-server: its images.
+# engine (its own, docker.io, comes only where there is none: see below); busybox-static, redis-server: its images; the
+# latter is Redis 7 of tests as well, pip brings 6.2 and Valkey.
 PACKAGES=(build-essential ca-certificates git make openssl util-linux bsdextrautils
     postgresql-15 restic age zstd python3 python3-pip acl attr
     openssh-client openssh-server ceph-mon ceph-osd ceph-common radosgw curl

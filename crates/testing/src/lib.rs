@@ -2,8 +2,8 @@
 //!
 //! Start at [`Postgres::builder`](postgres::Postgres::builder) for a server of one's own, at
 //! [`restic::Restic`], [`rustic::Rustic`] and [`age`] for the stock programs that a vault is held against, at [`faults`] for what
-//! goes wrong in the world, at [`servers`] for stores elsewhere, at [`docker`] for an engine with projects on it, and at
-//! [`data`] and [`hard`] for what to back up.
+//! goes wrong in the world, at [`servers`] for stores elsewhere, at [`docker`] for an engine with projects on it, at
+//! [`redis`] for Redis and Valkey, and at [`data`] and [`hard`] for what to back up.
 //!
 //! Everything runs on free ports of 127.0.0.1 and in temporary directories, is stopped by process
 //! id when its owner is dropped, and never touches a server it did not start. What this machine
@@ -26,6 +26,7 @@ pub mod load;
 pub mod meilisearch_stand_in;
 pub mod postgres;
 pub mod process;
+pub mod redis;
 pub mod restic;
 pub mod rustic;
 pub mod servers;
