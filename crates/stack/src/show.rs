@@ -269,6 +269,14 @@ fn dataset(dataset: &Dataset) -> Yaml {
             map.add("url", Yaml::text(&redis.url));
             map.secret("password", redis.password.as_ref());
             map.add("include", Yaml::list(&redis.include));
+            for (key, path) in [
+                ("data_directory", &redis.data_directory),
+                ("ca_file", &redis.ca_file),
+            ] {
+                if let Some(path) = path {
+                    map.add(key, Yaml::text(path.display()));
+                }
+            }
         }
         Dataset::S3(s3) => {
             map.add("endpoint", Yaml::text(&s3.endpoint));

@@ -72,7 +72,7 @@ impl ServiceUrl {
             None => (None, None),
         };
         let hosts = split_hosts(hosts)?;
-        if hosts.is_empty() && !scheme.starts_with("postgres") {
+        if hosts.is_empty() && !scheme.starts_with("postgres") && scheme != "unix" {
             return Err(UrlError::NoHost);
         }
         Ok(Self {
@@ -133,7 +133,7 @@ impl ServiceUrl {
         }
     }
 
-    /// Hosts and ports in order, IPv6 addresses without their brackets. Empty only for PostgreSQL.
+    /// Hosts and ports in order, IPv6 addresses without their brackets. Empty only for PostgreSQL and `unix://`.
     pub fn hosts(&self) -> &[(String, Option<u16>)] {
         &self.hosts
     }

@@ -153,13 +153,18 @@ choice! {
 #[schemars(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RedisDataset {
-    /// `redis://host:port`, or `rediss://` for TLS.
+    /// `redis://user@host:port`, `rediss://` for TLS, or `unix:///path/to/socket`.
     pub url: ServiceUrl,
     /// The password, if it is not in the URL.
     pub password: Option<SecretSource>,
     /// What is saved.
     #[schemars(extend("default" = ["rdb"]))]
     pub include: Vec<RedisPart>,
+    /// The server's `dir` as seen from here; needed for its append-only files, and for the snapshot where the server
+    /// lets nobody replicate. Default: as the server or the runtime names it.
+    pub data_directory: Option<PathBuf>,
+    /// With `rediss://`: the certificate of the authority that signed the server's. Default: the system's own.
+    pub ca_file: Option<PathBuf>,
 }
 
 choice! {

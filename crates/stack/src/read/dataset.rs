@@ -188,10 +188,14 @@ fn redis(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<RedisDataset> {
         None => vec![RedisPart::Rdb],
         Some(_) => f.filled_list("include", ctx, scalar::choice),
     };
+    let data_directory = f.path("data_directory", ctx);
+    let ca_file = f.path("ca_file", ctx);
     Some(RedisDataset {
         url: url?,
         password,
         include,
+        data_directory,
+        ca_file,
     })
 }
 

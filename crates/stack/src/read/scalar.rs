@@ -250,7 +250,7 @@ pub(crate) fn postgres_url(node: &Node, ctx: &mut Context<'_>) -> Option<Service
 }
 
 pub(crate) fn redis_url(node: &Node, ctx: &mut Context<'_>) -> Option<ServiceUrl> {
-    url(node, ctx, &["redis", "rediss"])
+    url(node, ctx, &["redis", "rediss", "unix"])
 }
 
 pub(crate) fn http_url(node: &Node, ctx: &mut Context<'_>) -> Option<ServiceUrl> {
