@@ -61,6 +61,14 @@ pub enum CaptureError {
         /// Why.
         source: Box<MeilisearchError>,
     },
+    /// A Redis server refused or went away, or what it gave is not whole.
+    #[error("Redis at {address}")]
+    Redis {
+        /// Where, without secrets.
+        address: String,
+        /// Why.
+        source: crate::redis::RedisError,
+    },
     /// A secret cannot be read.
     #[error("read the password")]
     Secret(#[from] SecretError),
@@ -73,6 +81,7 @@ impl CaptureError {
         match self {
             Self::Postgres { source, .. } => source.hint().map(str::to_owned),
             Self::Dump { source, .. } => dump_hint(source),
+            Self::Redis { source, .. } => source.hint(),
             Self::Import { source, .. } => source.hint(),
             Self::Meilisearch { source, .. } => source.hint(),
             Self::NotInPlace(_) => Some(

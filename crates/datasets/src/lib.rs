@@ -140,6 +140,10 @@ pub fn dataset_of(
             let server = meilisearch::MeilisearchServer::from_settings(settings, surroundings)?;
             Ok(Some(Box::new(server)))
         }
+        stack::Dataset::Redis(settings) => {
+            let server = redis::RedisServer::from_settings(settings, surroundings)?;
+            Ok(Some(Box::new(server)))
+        }
         _ => Ok(None),
     }
 }

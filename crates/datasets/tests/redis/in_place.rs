@@ -1,0 +1,273 @@
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+use rekindle_datasets::redis::RedisAside;
+use rekindle_datasets::{Aside, Dataset, InPlaceError, Journal};
+use rekindle_testing::redis::{Flavour, Redis, Value};
+use rekindle_testing::temp_dir;
+use rekindle_vault::store::LocalStore;
+use rekindle_vault::{Progress, Vault};
+
+use super::common::{Point, Remembered, capture, new_vault, password, server};
+
+fn start(flavour: Flavour, append_only: &str) -> Redis {
+    Redis::builder(flavour)
+        .setting("appendonly", append_only)
+        .start()
+        .unwrap()
+}
+
+/// Other data in the place of what was captured.
+fn change(redis: &Redis) -> Vec<String> {
+    redis.call("FLUSHALL").unwrap();
+    redis.fill().unwrap();
+    redis.call("SET only-after 1").unwrap();
+    redis.call("DEL large-hash").unwrap();
+    if redis.flavour().has_append_directory() {
+        redis.call("FUNCTION FLUSH").unwrap();
+    }
+    redis.content().unwrap()
+}
+
+fn restart_after_power_cut(redis: &mut Redis) -> Vec<String> {
+    redis.kill();
+    redis.start().unwrap();
+    redis.content().unwrap()
+}
+
+#[test]
+fn a_running_server_takes_a_point_keeps_it_and_gives_back_what_it_had() {
+    for flavour in Flavour::available() {
+        for append_only in ["yes", "no"] {
+            let what = format!("{flavour}, appendonly {append_only}");
+            let dir = temp_dir().unwrap();
+            let state = dir.path().join("state");
+            let vault = new_vault(&dir.path().join("vault"));
+            let mut redis = start(flavour, append_only);
+            redis.fill().unwrap();
+            let before = redis.content().unwrap();
+            let dataset = server(&redis, "", &state);
+            let point = capture(&vault, &dataset).unwrap();
+            let changed = change(&redis);
+            assert_ne!(before, changed);
+            let progress = Arc::new(Progress::default());
+            let source = point.source(&progress);
+            let plan = dataset.plan_in_place(&source).unwrap();
+            assert_eq!(plan.entries, 1021, "{what}: {plan:?}");
+            assert_eq!(
+                redis.content().unwrap(),
+                changed,
+                "{what}: a plan changes nothing"
+            );
+
+            let mut journal = Remembered::default();
+            let done = dataset.restore_in_place(&source, &mut journal).unwrap();
+            assert_eq!(done.warnings, Vec::<String>::new(), "{what}");
+            assert_eq!(redis.content().unwrap(), before, "{what}: restored");
+            assert_eq!(
+                redis.info("role").unwrap().as_deref(),
+                Some("master"),
+                "{what}"
+            );
+            let masterauth = redis.call("CONFIG GET masterauth").unwrap();
+            assert_eq!(
+                masterauth.items().get(1).map(Value::text).as_deref(),
+                Some("")
+            );
+            assert_eq!(
+                redis.call("SET writable yes").unwrap().text(),
+                "OK",
+                "{what}"
+            );
+            redis.call("DEL writable").unwrap();
+            assert_eq!(
+                restart_after_power_cut(&mut redis),
+                before,
+                "{what}: after a power cut"
+            );
+
+            dataset.undo_in_place(journal.last()).unwrap();
+            assert_eq!(redis.content().unwrap(), changed, "{what}: undone");
+            assert_eq!(
+                restart_after_power_cut(&mut redis),
+                changed,
+                "{what}: undone, after a power cut"
+            );
+            // It may be called again, as after a crash.
+            dataset.undo_in_place(journal.last()).unwrap();
+            assert_eq!(redis.content().unwrap(), changed, "{what}: undone twice");
+
+            let others = state.join("cache-other.rdb");
+            fs::write(&others, "not ours to remove").unwrap();
+            let removed = dataset.discard_aside(journal.last()).unwrap();
+            assert_eq!(removed.len(), 3, "{removed:?}");
+            let left: Vec<_> = fs::read_dir(&state).unwrap().collect();
+            assert_eq!(left.len(), 1, "{left:?}");
+            assert!(others.exists());
+        }
+    }
+}
+
+#[test]
+fn a_point_that_is_too_new_is_refused_before_anything_is_touched() {
+    let flavours = Flavour::available();
+    for (from, to) in [
+        (Flavour::Redis7, Flavour::Redis6),
+        (Flavour::Valkey9, Flavour::Redis7),
+    ] {
+        if !(flavours.contains(&from) && flavours.contains(&to)) {
+            continue;
+        }
+        let dir = temp_dir().unwrap();
+        let vault = new_vault(&dir.path().join("vault"));
+        let source = start(from, "no");
+        source.call("SET a b").unwrap();
+        let point = capture(&vault, &server(&source, "", dir.path())).unwrap();
+        let target = start(to, "no");
+        target.call("SET mine 1").unwrap();
+        let dataset = server(&target, "", &dir.path().join("state"));
+        let progress = Arc::new(Progress::default());
+        let mut journal = Remembered::default();
+        for error in [
+            dataset
+                .plan_in_place(&point.source(&progress))
+                .err()
+                .unwrap(),
+            dataset
+                .restore_in_place(&point.source(&progress), &mut journal)
+                .err()
+                .unwrap(),
+        ] {
+            assert!(matches!(error, InPlaceError::Refused { .. }), "{error}");
+            assert!(error.to_string().contains("RDB version"), "{error}");
+        }
+        assert!(journal.0.is_empty());
+        assert_eq!(target.call("GET mine").unwrap().text(), "1");
+    }
+}
+
+#[test]
+fn a_replica_is_refused_and_replicas_follow() {
+    for flavour in Flavour::available() {
+        let dir = temp_dir().unwrap();
+        let vault = new_vault(&dir.path().join("vault"));
+        let (redis, replica) = (start(flavour, "no"), start(flavour, "no"));
+        redis.call("SET a old").unwrap();
+        let point = capture(&vault, &server(&redis, "", dir.path())).unwrap();
+        redis.call("SET a new").unwrap();
+        let follow = format!("REPLICAOF 127.0.0.1 {}", redis.port());
+        replica.call(&follow).unwrap();
+        replica.wait_for_info("master_link_status", "up").unwrap();
+        let progress = Arc::new(Progress::default());
+        let refused = server(&replica, "", dir.path()).plan_in_place(&point.source(&progress));
+        let text = refused.err().unwrap().to_string();
+        assert!(text.contains("is a replica of 127.0.0.1"), "{text}");
+        let dataset = server(&redis, "", &dir.path().join("state"));
+        let plan = dataset.plan_in_place(&point.source(&progress)).unwrap();
+        assert_eq!(plan.warnings.len(), 1, "{plan:?}");
+        let mut journal = Remembered::default();
+        dataset
+            .restore_in_place(&point.source(&progress), &mut journal)
+            .unwrap();
+        for _ in 0..500 {
+            if replica.call("GET a").unwrap().text() == "old" {
+                break;
+            }
+            sleep(Duration::from_millis(20));
+        }
+        assert_eq!(replica.call("GET a").unwrap().text(), "old", "{flavour}");
+    }
+}
+
+/// Writes what it is told into a file, as the program does.
+struct Written<'a>(&'a Path);
+
+impl Journal for Written<'_> {
+    fn write(&mut self, aside: &Aside) -> Result<(), InPlaceError> {
+        let text = serde_json::to_vec(aside).unwrap();
+        fs::write(self.0.with_extension("new"), text).unwrap();
+        fs::rename(self.0.with_extension("new"), self.0).unwrap();
+        Ok(())
+    }
+}
+
+const KILLED: &str = "REKINDLE_TEST_REDIS_KILLED";
+
+/// No test of its own: the process that [`a_restore_that_is_killed_leaves_a_way_back`] kills.
+#[test]
+fn the_process_that_is_killed() {
+    let Some(given) = std::env::var_os(KILLED) else {
+        return;
+    };
+    let given = given.into_string().unwrap();
+    let (port, dir) = given.split_once(' ').unwrap();
+    let dir = Path::new(dir);
+    let store = Arc::new(LocalStore::new(dir.join("vault")));
+    let vault = Vault::open(store, &password()).unwrap();
+    let record = fs::read(dir.join("record")).unwrap();
+    let snapshot = vault.snapshots().unwrap().remove(0);
+    let record = serde_json::from_slice(&record).unwrap();
+    let point = Point::of(vault, snapshot, record);
+    let url = format!("redis://127.0.0.1:{port}");
+    let dataset = super::common::described(&url, "", &dir.join("state"));
+    let progress = Arc::new(Progress::default());
+    let mut journal = Written(&dir.join("journal"));
+    let _ = dataset.restore_in_place(&point.source(&progress), &mut journal);
+}
+
+#[test]
+fn a_restore_that_is_killed_leaves_a_way_back() {
+    for flavour in Flavour::available() {
+        let dir = temp_dir().unwrap();
+        let vault = new_vault(&dir.path().join("vault"));
+        let mut redis = start(flavour, "yes");
+        redis.fill().unwrap();
+        let dataset = server(&redis, "", &dir.path().join("state"));
+        let point = capture(&vault, &dataset).unwrap();
+        fs::write(
+            dir.path().join("record"),
+            serde_json::to_vec(&point.record).unwrap(),
+        )
+        .unwrap();
+        let changed = change(&redis);
+        // So that it is still loading when we are killed, its old data gone. In microseconds for each key.
+        redis.call("CONFIG SET key-load-delay 3000").unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["in_place::the_process_that_is_killed", "--exact"])
+            .env(KILLED, format!("{} {}", redis.port(), dir.path().display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        redis.wait_for_info("role", "slave").unwrap();
+        // It takes three seconds to load, and answers nobody meanwhile.
+        sleep(Duration::from_millis(1500));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        redis.wait_for_info("loading", "0").unwrap();
+        assert_eq!(
+            redis.info("role").unwrap().as_deref(),
+            Some("slave"),
+            "{flavour}"
+        );
+        redis.call("CONFIG SET key-load-delay 0").unwrap();
+
+        let journal = fs::read(dir.path().join("journal")).unwrap();
+        let aside: Aside = serde_json::from_slice(&journal).unwrap();
+        assert!(matches!(aside, Aside::Redis(RedisAside::Live(_))));
+        let done = dataset.undo_in_place(&aside).unwrap();
+        assert!(done[0].contains("its own master again"), "{done:?}");
+        assert_eq!(redis.info("role").unwrap().as_deref(), Some("master"));
+        let masterauth = redis.call("CONFIG GET masterauth").unwrap();
+        assert_eq!(
+            masterauth.items().get(1).map(Value::text).as_deref(),
+            Some("")
+        );
+        assert_eq!(redis.content().unwrap(), changed, "{flavour}");
+        assert_eq!(restart_after_power_cut(&mut redis), changed, "{flavour}");
+    }
+}
