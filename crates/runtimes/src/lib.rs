@@ -5,7 +5,14 @@
 //!
 //! Absent on purpose: what the services hold (datasets), and in which order recovery touches them.
 
+mod command;
+mod directory;
 mod error;
+pub mod health;
+mod identity;
+pub mod order;
+pub mod owed;
+pub mod process;
 mod state;
 mod storage;
 
@@ -21,7 +28,9 @@ use std::{
 use jiff::Timestamp;
 use rekindle_stack::Stack;
 
+pub use directory::DirectoryAccess;
 pub use error::RuntimeError;
+pub use identity::Identity;
 pub use state::{Condition, Dependency, Health, RunState, ServiceState};
 pub use storage::{Storage, StorageAccess, StorageKind};
 
@@ -243,8 +252,11 @@ pub trait Sandbox: Send {
 /// # Errors
 /// [`RuntimeError::Unsupported`] for a kind that this version cannot use.
 pub fn open(stack: &Stack) -> Result<Arc<dyn Runtime>, RuntimeError> {
-    Err(RuntimeError::Unsupported {
-        runtime: format!("{:?}", stack.runtime),
-        what: "is not supported by this version".to_owned(),
-    })
+    match &stack.runtime {
+        rekindle_stack::Runtime::Process => Ok(Arc::new(process::ProcessRuntime::open(stack)?)),
+        other => Err(RuntimeError::Unsupported {
+            runtime: format!("{other:?}"),
+            what: "is not supported by this version".to_owned(),
+        }),
+    }
 }

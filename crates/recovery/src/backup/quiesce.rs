@@ -125,7 +125,9 @@ impl<'a> Quiet<'a> {
             service: name.to_owned(),
             source,
         };
-        if runtime.state(name).map_err(failed)?.run != RunState::Running {
+        let run = runtime.state(name).map_err(failed)?.run;
+        // Where nobody can say whether it runs, what follows says why it cannot be laid to rest.
+        if !matches!(run, RunState::Running | RunState::Unknown) {
             return Ok(false);
         }
         match service.during_backup {
