@@ -27,6 +27,7 @@ use crate::{
     },
     manifest::Manifest,
     restore::find_point,
+    runtime::cluster_at,
 };
 
 /// Which database, and what it shall be called.
@@ -200,7 +201,7 @@ pub(crate) fn cluster_of(stack: &Stack, service: &str) -> Result<PostgresCluster
         stack::Dataset::Postgres(settings) => Some(settings),
         _ => None,
     });
-    PostgresCluster::from_settings(settings.ok_or_else(unknown)?).map_err(|source| {
+    cluster_at(stack, service, settings.ok_or_else(unknown)?).map_err(|source| {
         RecoveryError::Settings {
             service: service.to_owned(),
             source: Box::new(source),

@@ -1,5 +1,6 @@
 //! Looks for what would make a backup or a restore fail, before it does.
 
+mod aside;
 mod pushed_wal;
 mod store;
 mod streamed_wal;
@@ -14,7 +15,8 @@ use serde::Serialize;
 use crate::{
     copies::{copies_status, open_copy},
     kit::{KitState, kit_state},
-    object_lock, open_vault,
+    object_lock, open_vault, replace,
+    runtime::cluster_at,
     tripwire::{TrippedHold, tripped_holds},
     wal::utc,
 };
@@ -50,6 +52,7 @@ pub struct Finding {
 pub fn doctor(stack: &Stack, config: &Path) -> Vec<Finding> {
     let mut findings = Findings::default();
     look_at_vault(stack, &mut findings);
+    aside::look(replace::held(stack), &mut findings);
     for service in &stack.services {
         look_at_service(stack, service, config, &mut findings);
     }
@@ -264,7 +267,7 @@ fn look_at_service(
     let subject = service.name.as_str();
     for dataset in &service.datasets {
         if let stack::Dataset::Postgres(settings) = dataset {
-            match PostgresCluster::from_settings(settings) {
+            match cluster_at(stack, subject, settings) {
                 Ok(cluster) => {
                     look_at_postgres(subject, &cluster, findings);
                     if settings.wal == stack::WalMode::Push {

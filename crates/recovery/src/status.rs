@@ -1,8 +1,11 @@
 //! How things are: which service runs, and how much would be lost now.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use rekindle_datasets::{postgres::PostgresCluster, with_causes};
+use rekindle_datasets::with_causes;
 use rekindle_postgres::{Client, Lsn, Mode};
+use rekindle_runtimes::{Health, RunState, Runtime};
 use rekindle_stack::{self as stack, Stack};
 use rekindle_vault::Vault;
 use serde::Serialize;
@@ -12,6 +15,7 @@ use crate::{
     copies::{CopyStatus, copies_status},
     in_place::{Hold, hold_of_service},
     points,
+    runtime::{cluster_at, runtime_of},
     tripwire::{TrippedHold, tripped_holds},
     wal::{Window, windows},
 };
@@ -108,6 +112,7 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
         }
     };
     let now = Timestamp::now();
+    let runtime = runtime_of(stack);
     let services: Vec<_> = stack
         .services
         .iter()
@@ -115,7 +120,8 @@ pub fn status(stack: &Stack, vault: Result<&Vault, &RecoveryError>) -> Status {
             let window = vault
                 .ok()
                 .and_then(|vault| newest_window(vault, service, &mut problems));
-            let mut status = service_status(service, &points, window, now);
+            let mut status =
+                service_status((stack, runtime.as_ref()), service, &points, window, now);
             status.in_place = hold_of_service(stack, &status.name, vault.ok());
             status
         })
@@ -246,6 +252,7 @@ fn exposure(
 }
 
 fn service_status(
+    (stack, runtime): (&Stack, Option<&Arc<dyn Runtime>>),
     service: &stack::Service,
     points: &[PointSummary],
     window: Option<Window>,
@@ -264,7 +271,7 @@ fn service_status(
     } else {
         points.iter().rev().find(has_all).cloned()
     };
-    let (state, health, reason, wal) = ask(service, window.as_ref());
+    let (state, health, reason, wal) = ask(stack, runtime, service, window.as_ref());
     let current_seconds = exposure(newest_point.as_ref(), window.as_ref(), wal, now);
     let target_seconds = service.rpo.map(|period| period.as_secs());
     let is_missed = !kinds.is_empty()
@@ -293,6 +300,8 @@ fn service_status(
 
 /// Whether the service answers: state, health, why not, and what it says about its WAL.
 fn ask(
+    stack: &Stack,
+    runtime: Option<&Arc<dyn Runtime>>,
     service: &stack::Service,
     window: Option<&Window>,
 ) -> (String, String, Option<String>, WalOfServer) {
@@ -301,14 +310,13 @@ fn ask(
         stack::Dataset::Postgres(settings) => Some(settings),
         _ => None,
     }) else {
-        return (
-            word("unknown"),
-            word("unknown"),
-            None,
-            WalOfServer::default(),
+        let (state, health, reason) = runtime.map_or_else(
+            || (word("unknown"), word("unknown"), None),
+            |runtime| of_runtime(&**runtime, service),
         );
+        return (state, health, reason, WalOfServer::default());
     };
-    let asked = PostgresCluster::from_settings(settings)
+    let asked = cluster_at(stack, service.name.as_str(), settings)
         .map_err(|error| with_causes(&error))
         .and_then(|cluster| {
             Client::connect(cluster.options(), Mode::Sql)
@@ -327,6 +335,33 @@ fn ask(
             WalOfServer::default(),
         ),
     }
+}
+
+/// What the runtime says of a service that is asked nothing else.
+fn of_runtime(runtime: &dyn Runtime, service: &stack::Service) -> (String, String, Option<String>) {
+    let word = |word: &str| word.to_owned();
+    let state = match runtime.state(service.name.as_str()) {
+        Ok(state) => state,
+        Err(error) => return (word("unknown"), word("unknown"), Some(with_causes(&error))),
+    };
+    let run = match state.run {
+        RunState::Absent => "absent",
+        RunState::Created => "created",
+        RunState::Running => "running",
+        RunState::Paused => "paused",
+        RunState::Restarting => "restarting",
+        RunState::Stopped => "stopped",
+        RunState::Failed => "failed",
+        RunState::Unknown => "unknown",
+    };
+    let (health, why) = match (state.health, state.run) {
+        (Health::Healthy, _) => ("healthy", None),
+        (Health::Starting, _) => ("starting", None),
+        (Health::Unhealthy { why }, _) => ("unhealthy", Some(why)),
+        (Health::Unchecked, RunState::Failed | RunState::Restarting) => ("unhealthy", None),
+        (Health::Unchecked, _) => ("unknown", None),
+    };
+    (word(run), word(health), state.why.or(why))
 }
 
 /// A standby, or a role that may not ask, says nothing; that only makes the answer more careful.

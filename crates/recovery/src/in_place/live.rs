@@ -16,7 +16,9 @@ use rekindle_vault::Vault;
 use serde::Serialize;
 
 use super::{InPlaceError, Refusal, site::Site};
-use crate::{RecoveryError, backup::names, manifest::Manifest, restore::find_point};
+use crate::{
+    RecoveryError, backup::names, manifest::Manifest, restore::find_point, runtime::cluster_at,
+};
 
 /// A service's PostgreSQL dataset, and where its data directory is.
 pub(super) struct Place<'a> {
@@ -74,7 +76,7 @@ pub(crate) fn postgres_of<'a>(
     });
     let settings = settings.ok_or_else(unknown)?;
     let cluster =
-        PostgresCluster::from_settings(settings).map_err(|source| RecoveryError::Settings {
+        cluster_at(stack, service, settings).map_err(|source| RecoveryError::Settings {
             service: service.to_owned(),
             source: Box::new(source),
         })?;

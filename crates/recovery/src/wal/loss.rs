@@ -1,7 +1,7 @@
 //! What going back to a moment would lose, told before anything is replaced.
 
 use jiff::Timestamp;
-use rekindle_datasets::{postgres::PostgresCluster, with_causes};
+use rekindle_datasets::with_causes;
 use rekindle_postgres::{Client, Lsn, Mode, layout::TimelineHistory};
 use rekindle_stack::{self as stack, Stack};
 use rekindle_vault::Vault;
@@ -14,7 +14,7 @@ use super::{
     target::{RecoveryTarget, RestoreAtRequest, TimelineChoice},
     windows::Moment,
 };
-use crate::RecoveryError;
+use crate::{RecoveryError, runtime::cluster_at};
 
 /// What a restore to a moment would lose, as far as the archive knows.
 #[derive(Clone, Debug, Serialize)]
@@ -193,12 +193,15 @@ fn parting(chosen: &TimelineHistory, newest: &TimelineHistory) -> Option<Lsn> {
 
 /// WAL behind the archive's end. That the server is down is no reason to have no preview.
 fn unarchived_bytes(stack: &Stack, service: &str, archived: Lsn) -> Option<u64> {
-    let service = stack.service(service)?;
-    let settings = service.datasets.iter().find_map(|dataset| match dataset {
-        stack::Dataset::Postgres(settings) => Some(settings),
-        _ => None,
-    })?;
-    let cluster = PostgresCluster::from_settings(settings)
+    let settings = stack
+        .service(service)?
+        .datasets
+        .iter()
+        .find_map(|dataset| match dataset {
+            stack::Dataset::Postgres(settings) => Some(settings),
+            _ => None,
+        })?;
+    let cluster = cluster_at(stack, service, settings)
         .inspect_err(|error| tracing::info!(error = with_causes(error), "not asked"))
         .ok()?;
     let flushed: String = Client::connect(cluster.options(), Mode::Sql)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rekindle_datasets::postgres::{BASE, PostgresCluster};
+use rekindle_datasets::postgres::BASE;
 use rekindle_postgres::{
     Client, Error, Lsn, Mode, identity,
     wal::{
@@ -14,7 +14,7 @@ use rekindle_stack as stack;
 use rekindle_vault::{Index, Snapshot, Vault, VaultError};
 
 use super::{FindRequest, Happening, TableHappening, span::Span};
-use crate::{RecoveryError, wal::BasePoint};
+use crate::{RecoveryError, runtime::cluster_at, wal::BasePoint};
 
 /// Names, and why some may be missing.
 pub(super) struct Names {
@@ -164,7 +164,7 @@ fn of_server(request: &FindRequest<'_>, system: u64) -> Result<Catalog, String> 
         })
     });
     let settings = settings.ok_or("it is not in the configuration")?;
-    let cluster = PostgresCluster::from_settings(settings)
+    let cluster = cluster_at(request.stack, &request.service, settings)
         .map_err(|error| rekindle_datasets::with_causes(&error))?;
     let asked = || {
         let mut client = Client::connect(cluster.options(), Mode::Sql)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rekindle_datasets::{postgres::PostgresCluster, with_causes};
+use rekindle_datasets::with_causes;
 use rekindle_postgres::{
     self as pg, Client, ConnectOptions, Lsn, Mode,
     wal::receive::{SlotName, SlotState, Spool, inspect_slot},
@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::record::{StreamRecord, StreamState};
 use super::settings::with_wal;
 use super::{Gap, StreamSettings, gaps};
-use crate::{RecoveryError, wal::bases::Bases};
+use crate::{RecoveryError, runtime::cluster_at, wal::bases::Bases};
 
 /// A vault that is further behind than this is told of.
 const LATE: Duration = Duration::from_secs(60);
@@ -335,7 +335,7 @@ fn pushing_health(stack: &Stack, service: &str) -> Result<WalHealth, RecoveryErr
         return Ok(health);
     };
     let cluster =
-        PostgresCluster::from_settings(dataset).map_err(|source| RecoveryError::Settings {
+        cluster_at(stack, service, dataset).map_err(|source| RecoveryError::Settings {
             service: service.to_owned(),
             source: Box::new(source),
         })?;

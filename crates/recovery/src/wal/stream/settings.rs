@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use rekindle_datasets::postgres::PostgresCluster;
 use rekindle_postgres::{ConnectOptions, wal::receive::SlotName};
 use rekindle_stack::{self as stack, Stack, WalMode};
 
-use crate::RecoveryError;
+use crate::{RecoveryError, runtime::cluster_at};
 
 /// How large a spool may grow if nothing else is said.
 const SPOOL_LIMIT: u64 = 4 << 30;
@@ -49,7 +48,7 @@ impl StreamSettings {
             service: service.clone(),
             source: Box::new(source),
         };
-        let cluster = PostgresCluster::from_settings(dataset).map_err(failed)?;
+        let cluster = cluster_at(stack, &service, dataset).map_err(failed)?;
         let default_slot = || format!("rekindle_{}_{service}", stack.name);
         let default_spool = || {
             let root = PathBuf::from("/var/lib/rekindle/wal");
