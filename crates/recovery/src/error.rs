@@ -10,7 +10,7 @@ use rekindle_postgres::{
     self as pg,
     dump::{DumpError, foreign::ForeignError},
 };
-use rekindle_runtimes::RuntimeError;
+use rekindle_runtimes::owed::OwedError;
 use rekindle_stack::SecretError;
 use rekindle_stores::OpenStoreError;
 use rekindle_vault::{BackupError, CopyToError, Id, RestoreError, VaultError};
@@ -120,7 +120,7 @@ pub enum RecoveryError {
         /// Which.
         service: String,
         /// Why.
-        source: RuntimeError,
+        source: OwedError,
     },
     /// A hook failed.
     #[error("run `{key}` of `{service}`: {reason}")]

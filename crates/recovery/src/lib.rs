@@ -29,7 +29,9 @@ pub mod tripwire;
 mod vault;
 pub mod wal;
 
-pub use backup::{BackupOutcome, BackupRequest, PlannedDataset, backup, plan_backup};
+pub use backup::{
+    BackupOutcome, BackupRequest, PlannedDataset, backup, plan_backup, wake_services,
+};
 pub use database::{
     DatabaseRestoreOutcome, DatabaseRestoreRequest, DatabaseSource, database_source,
     restore_database,

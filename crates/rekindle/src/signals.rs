@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use rekindle_recovery::{extract::remove_temporary, wal::stream::StopHandle};
+use rekindle_recovery::{extract::remove_temporary, wake_services, wal::stream::StopHandle};
 use rekindle_vault::release_all_locks;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -33,7 +33,7 @@ pub fn give_way() {
 static IS_WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// From now on, SIGINT and SIGTERM end the program with 130 and 143, after `message` and after our
-/// locks on all vaults, scratch servers and their directories are gone; a second signal does not
+/// locks on all vaults, scratch servers and their directories are gone and what was laid to rest goes on; a second signal does not
 /// wait for that. What was half done is safe by the vault's own order of writing, so nothing is
 /// unwound.
 pub fn watch(message: impl Into<String>) {
@@ -127,6 +127,9 @@ fn watch_terminal() -> io::Result<()> {
 fn end(signal: i32) {
     // A prompt may be open.
     end_typing();
+    for problem in wake_services() {
+        output::to_stderr(format!("warning: {problem}"));
+    }
     if let Err(error) = release_all_locks() {
         tracing::warn!(%error, "our lock stays behind; `rekindle vault unlock` removes it");
     }

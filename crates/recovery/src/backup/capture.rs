@@ -37,18 +37,23 @@ pub(super) struct CapturedJob {
 
 impl Captures<'_> {
     /// Captures everything, or nothing: after the first failure the others are told to give up. What was paused or
-    /// stopped goes on when this returns, whatever happened.
+    /// stopped goes on when this returns, whatever happened; `warnings` say what does not.
     ///
     /// # Errors
     /// The first failure.
-    pub fn all(&self, jobs: &[Job<'_>]) -> Result<Vec<CapturedJob>, RecoveryError> {
-        let quiet = Quiet::new(self.request.stack, self.runtime)?;
-        let _writers = quiet.rest_writers()?;
+    pub fn all(
+        &self,
+        jobs: &[Job<'_>],
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<CapturedJob>, RecoveryError> {
+        let quiet = Quiet::new(self.request.stack, self.runtime, warnings)?;
+        let writers = quiet.rest_writers()?;
         let (databases, others): (Vec<_>, Vec<_>) = jobs
             .iter()
             .partition(|job| job.dataset.kind() == "postgres");
-        let mut done = self.wave(&quiet, &databases)?;
-        done.extend(self.wave(&quiet, &others)?);
+        let mut done = self.wave(&quiet, &databases, warnings)?;
+        done.extend(self.wave(&quiet, &others, warnings)?);
+        warnings.extend(writers.wake());
         Ok(done)
     }
 
@@ -57,8 +62,9 @@ impl Captures<'_> {
         &self,
         quiet: &Quiet<'_>,
         jobs: &[&Job<'_>],
+        warnings: &mut Vec<String>,
     ) -> Result<Vec<CapturedJob>, RecoveryError> {
-        let _resting = quiet.rest_owners(jobs.iter().map(|job| job.service))?;
+        let resting = quiet.rest_owners(jobs.iter().map(|job| job.service))?;
         let first_failure = Mutex::new(None);
         let run = |job: &Job<'_>| {
             let outcome = self.one(job);
@@ -88,6 +94,7 @@ impl Captures<'_> {
             return Err(error);
         }
         self.backup.wait_for_files()?;
+        warnings.extend(resting.wake());
         let all: Option<Vec<_>> = captured.into_iter().collect();
         all.ok_or_else(|| BackupError::Panicked.into())
     }

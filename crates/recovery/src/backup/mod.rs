@@ -21,6 +21,7 @@ use serde::Serialize;
 
 pub(crate) use commit::commit;
 pub(crate) use jobs::{dataset, names};
+pub use quiesce::wake_services;
 
 use self::{
     capture::Captures,
@@ -149,7 +150,7 @@ pub fn backup(vault: &Vault, request: &BackupRequest<'_>) -> Result<BackupOutcom
         previous: previous.as_ref(),
         runtime: runtime.as_ref(),
     };
-    for captured in captures.all(&jobs)? {
+    for captured in captures.all(&jobs, &mut manifest.warnings)? {
         captured.note(&backup, &mut watch, &mut manifest)?;
     }
     manifest.captured = Timestamp::now();

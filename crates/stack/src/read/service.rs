@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Context, Fields, Needs, Reference, dataset, quoted, rules, run, scalar};
-use crate::model::{Dataset, HealthCheck, Service};
+use crate::model::{Dataset, DuringBackup, HealthCheck, Service};
 use crate::name::{Name, NameError};
 use crate::node::{Entry, Node, Place, Value};
 
@@ -39,6 +39,7 @@ pub(super) fn service(entry: &Entry, ctx: &mut Context<'_>) -> Option<Service> {
     let during_backup = f
         .optional("during_backup", ctx, scalar::choice)
         .unwrap_or_default();
+    rests_only_with_files(&mut f, &owner, &datasets, during_backup, ctx);
     let before_backup = f.optional("before_backup", ctx, scalar::filled_text);
     let after_backup = f.optional("after_backup", ctx, scalar::filled_text);
     let hook_limit = f.optional("hook_limit", ctx, scalar::period);
@@ -125,6 +126,29 @@ fn is_unclear(f: &mut Fields<'_>) -> bool {
     !matches!(said, None | Some(Value::Bool(_)))
         || f.has_misspelt("datasets")
         || f.has_misspelt("stateless")
+}
+
+/// What is asked for its data must run.
+fn rests_only_with_files(
+    f: &mut Fields<'_>,
+    owner: &str,
+    datasets: &[Dataset],
+    during_backup: DuringBackup,
+    ctx: &mut Context<'_>,
+) {
+    let asked = datasets
+        .iter()
+        .find(|dataset| !matches!(dataset, Dataset::Files(_)));
+    let (Some(asked), Some(entry)) = (asked, f.entry("during_backup")) else {
+        return;
+    };
+    if during_backup != DuringBackup::Run {
+        let kind = asked.kind();
+        let message =
+            format!("{owner} must run during a backup: its {kind} dataset is read from it");
+        let help = "let those rest that write into it: services without datasets".to_owned();
+        ctx.error(entry.place, message, Some(help));
+    }
 }
 
 fn dependency(node: &Node, ctx: &mut Context<'_>) -> Option<Name> {
