@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use rekindle_datasets::postgres::{BASE, NAMED_LAST};
+use rekindle_datasets::{
+    DatasetRecord,
+    postgres::{BASE, NAMED_LAST},
+    redis::{FileNames, RedisRecord, prepare_directory},
+    with_causes,
+};
 use rekindle_postgres::prepare_restored;
 use rekindle_vault::{
     Index, Node, NodeKind, Ownership, Progress, RestoreOptions, Snapshot, TreePath, Vault,
@@ -92,6 +97,8 @@ struct Goal {
     tree_path: TreePath,
     what: String,
     postgres: bool,
+    /// What is known of a Redis server, if all of its files are restored and nothing else.
+    redis: Option<RedisRecord>,
     last: Vec<TreePath>,
 }
 
@@ -131,11 +138,11 @@ pub fn plan_restore(vault: &Vault, request: &RestoreRequest) -> Result<RestorePl
 /// [`RecoveryError::Restore`], with what was hit if data is damaged;
 /// [`RecoveryError::NotStartable`] if a data directory turned out incomplete.
 pub fn restore(vault: &Vault, request: &RestoreRequest) -> Result<RestoreOutcome, RecoveryError> {
-    let goal = goal(vault, request)?;
+    let mut goal = goal(vault, request)?;
     let ownership = request.ownership.unwrap_or_else(Ownership::of_this_process);
     let options = RestoreOptions {
         ownership,
-        last: goal.last,
+        last: std::mem::take(&mut goal.last),
         progress: Arc::clone(&request.progress),
         ..RestoreOptions::default()
     };
@@ -151,6 +158,8 @@ pub fn restore(vault: &Vault, request: &RestoreRequest) -> Result<RestoreOutcome
     } else {
         RestoredKind::AsStored
     };
+    let mut left_out = report.left_out;
+    left_out.extend(ready_for_its_server(&goal, &request.to));
     tracing::info!(point = %goal.snapshot.id, to = %request.to.display(), "restored");
     Ok(RestoreOutcome {
         point: PointSummary::of(&goal.snapshot),
@@ -159,8 +168,23 @@ pub fn restore(vault: &Vault, request: &RestoreRequest) -> Result<RestoreOutcome
         files: report.files,
         bytes: report.bytes,
         took: report.took,
-        left_out: report.left_out,
+        left_out,
     })
+}
+
+/// Makes the files of a Redis server such that it loads them whatever its settings. What cannot be is told: the files
+/// are there as they were stored.
+fn ready_for_its_server(goal: &Goal, to: &Path) -> Option<String> {
+    let record = goal.redis.as_ref()?;
+    let (version, names) = (record.server_version(), FileNames::of(record));
+    prepare_directory(to, &version, record.append_only(), &names)
+        .map_err(|error| {
+            format!(
+                "nothing was done to the files for their server: {}",
+                with_causes(&error)
+            )
+        })
+        .err()
 }
 
 fn postgres_directory(to: &Path) -> Result<RestoredKind, RecoveryError> {
@@ -195,6 +219,7 @@ fn goal(vault: &Vault, request: &RestoreRequest) -> Result<Goal, RecoveryError> 
         tree_path: TreePath::root(),
         what: format!("everything in recovery point {}", snapshot.id.short()),
         postgres: false,
+        redis: None,
         last: Vec::new(),
         snapshot,
         index,
@@ -264,6 +289,11 @@ fn aim_at_service(
     let of_service = manifest.datasets.iter().filter(|e| e.service == service);
     if path.is_none() && base.is_none() && of_service.count() > 1 {
         return aim_at_path(vault, goal, service);
+    }
+    if path.is_none()
+        && let DatasetRecord::Redis(record) = &entry.record
+    {
+        goal.redis = Some(record.clone());
     }
     match (path, base) {
         (None, Some(base)) => {
