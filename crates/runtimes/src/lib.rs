@@ -7,6 +7,7 @@
 
 mod command;
 mod directory;
+pub mod docker;
 mod error;
 pub mod health;
 mod identity;
@@ -26,7 +27,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rekindle_stack::Stack;
+use rekindle_stack::{Runtime as Kind, Stack};
 
 pub use directory::DirectoryAccess;
 pub use error::RuntimeError;
@@ -253,7 +254,11 @@ pub trait Sandbox: Send {
 /// [`RuntimeError::Unsupported`] for a kind that this version cannot use.
 pub fn open(stack: &Stack) -> Result<Arc<dyn Runtime>, RuntimeError> {
     match &stack.runtime {
-        rekindle_stack::Runtime::Process => Ok(Arc::new(process::ProcessRuntime::open(stack)?)),
+        Kind::Process => Ok(Arc::new(process::ProcessRuntime::open(stack)?)),
+        Kind::Compose { project } => {
+            let project = project.as_deref().unwrap_or(stack.name.as_str());
+            Ok(Arc::new(docker::Docker::open(project)?))
+        }
         other => Err(RuntimeError::Unsupported {
             runtime: format!("{other:?}"),
             what: "is not supported by this version".to_owned(),

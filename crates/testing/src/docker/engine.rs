@@ -208,8 +208,24 @@ impl Engine {
     pub fn start_daemon(&mut self) -> Result<(), TestingError> {
         // Left by one that was killed, it would be taken for that of a running one.
         let _ = fs::remove_file(self.dir.path().join("pid"));
+        self.wait_for_the_end_of_containerd();
         self.order("start")?;
         self.wait_until_ready()
+    }
+
+    /// It ends a moment after the engine that started it, and until then the next one takes it for alive.
+    fn wait_for_the_end_of_containerd(&self) {
+        let file = self.dir.path().join("run/containerd/containerd.pid");
+        let pid = fs::read_to_string(&file).unwrap_or_default();
+        let process = Path::new("/proc").join(pid.trim());
+        let start = Instant::now();
+        while !pid.trim().is_empty()
+            && process.exists()
+            && start.elapsed() < Duration::from_secs(10)
+        {
+            sleep(Duration::from_millis(20));
+        }
+        let _ = fs::remove_file(file);
     }
 
     fn order(&mut self, line: &str) -> Result<(), TestingError> {
