@@ -21,12 +21,12 @@ use rekindle_vault::{BlobKind, Id, Index, Node, Vault};
 use crate::{
     PointSummary, RecoveryError,
     backup::names,
+    find_point::find_point,
     foreign::leave_out,
     guard::{
         DatabaseNeeds, Guard, GuardFinding, GuardOptions, ServerFacts, judge_database, permit,
     },
     manifest::Manifest,
-    restore::find_point,
     runtime::cluster_at,
 };
 

@@ -135,6 +135,58 @@ pub enum RecoveryError {
     /// The recovery point was not committed.
     #[error("write the recovery point")]
     Commit(#[from] BackupError),
+    /// A file from elsewhere is not what the checksum beside it says.
+    #[error("{} has the SHA-256 {found}, and the file beside it says {expected}", path.display())]
+    Checksum {
+        /// Which.
+        path: std::path::PathBuf,
+        /// What it should have.
+        expected: String,
+        /// What it has.
+        found: String,
+    },
+    /// A file from elsewhere cannot be read.
+    #[error("read {}", path.display())]
+    ReadForeign {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An archive is damaged, or holds what it must not.
+    #[error("{} is not imported: {reason}", path.display())]
+    Tarball {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file of an export could not be written.
+    #[error("write {}", path.display())]
+    Export {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file has the name of one that would be exported. Nothing was written.
+    #[error("{} exists", path.display())]
+    ExportExists {
+        /// Which.
+        path: std::path::PathBuf,
+    },
+    /// A text that is both a tag of one point and the beginning of another one's id.
+    #[error("`{wanted}` is a tag of one recovery point, and the id of another begins so")]
+    TagOrId {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// What stands behind `@` is no time.
+    #[error("`{text}` is no time")]
+    NoMoment {
+        /// What was asked for.
+        text: String,
+    },
     /// A service that the recovery point does not have.
     #[error("recovery point {} has nothing of a service `{service}`; it has {known}", point.short())]
     ServiceNotInPoint {
@@ -374,6 +426,24 @@ impl RecoveryError {
                 }
                 error => vault_hint(error),
             },
+            Self::Checksum { .. } => Some(
+                "it is damaged or another file: get it again; nothing was stored".to_owned(),
+            ),
+            Self::Tarball { reason, .. } if reason.contains("leads out of it, to") => {
+                Some("`--allow outside-links` stores such links as they are".to_owned())
+            }
+            Self::Tarball { reason, .. } if reason.contains("a device or a pipe") => {
+                Some("`--allow devices` stores them as they are".to_owned())
+            }
+            Self::ExportExists { .. } => {
+                Some("it is kept as it is: choose another directory, or move it away".to_owned())
+            }
+            Self::TagOrId { wanted } => {
+                Some(format!("write `tag:{wanted}`, or more digits of the id"))
+            }
+            Self::NoMoment { .. } => Some(
+                "write it as `@2026-11-21 14:30`, with a zone as in `+01` or in this machine's own".to_owned(),
+            ),
             Self::Capture { source, .. } | Self::Settings { source, .. } => source.hint(),
             Self::Commit(BackupError::Vault(error)) => vault_hint(error),
             Self::RestoreDatabase { source, .. } => restore_database_hint(source),

@@ -13,6 +13,7 @@ mod database;
 mod doctor;
 mod error;
 pub mod extract;
+mod find_point;
 pub mod foreign;
 pub mod guard;
 pub mod in_place;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rekindle_vault::{Difference, Id, Snapshot, Vault};
 use serde::Serialize;
 
-use crate::{RecoveryError, manifest::Manifest};
+use crate::{RecoveryError, find_point::find_point, manifest::Manifest};
 
 /// The tag of points that are made of dumps from elsewhere. They never count as the newest state of
 /// a service: how old their data is, nobody knows.
@@ -116,12 +116,12 @@ pub fn points(vault: &Vault) -> Result<PointList, RecoveryError> {
     })
 }
 
-/// Tells everything of the point `wanted`: an id, the beginning of one, or `latest`.
+/// Tells everything of the point `wanted`: an id, the beginning of one, a tag, `@` and a time, or `latest`.
 ///
 /// # Errors
 /// If there is no such point, or the vault cannot be read.
 pub fn show_point(vault: &Vault, wanted: &str) -> Result<PointDetail, RecoveryError> {
-    let snapshot = vault.find_snapshot(wanted)?;
+    let snapshot = find_point(vault, wanted, None)?;
     let (index, _) = vault.load_readable_index()?;
     let manifest = match Manifest::read(vault, &index, &snapshot) {
         Ok(manifest) => Some(manifest),
@@ -141,6 +141,6 @@ pub fn show_point(vault: &Vault, wanted: &str) -> Result<PointDetail, RecoveryEr
 /// # Errors
 /// If one of them is not there, or the vault cannot be read.
 pub fn diff_points(vault: &Vault, old: &str, new: &str) -> Result<Vec<Difference>, RecoveryError> {
-    let (old, new) = (vault.find_snapshot(old)?, vault.find_snapshot(new)?);
+    let (old, new) = (find_point(vault, old, None)?, find_point(vault, new, None)?);
     Ok(vault.diff(&vault.load_index()?, &old, &new)?)
 }

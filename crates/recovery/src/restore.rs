@@ -18,7 +18,7 @@ use rekindle_vault::{
 };
 use serde::Serialize;
 
-use crate::{PointSummary, RecoveryError, manifest::Manifest, point::IMPORTED};
+use crate::{PointSummary, RecoveryError, find_point::find_point, manifest::Manifest};
 
 /// What to restore, and where to.
 pub struct RestoreRequest {
@@ -233,39 +233,6 @@ fn goal(vault: &Vault, request: &RestoreRequest) -> Result<Goal, RecoveryError> 
         )?,
     }
     Ok(goal)
-}
-
-/// The point that is meant; `latest` of a service is the newest that has something of it, because
-/// the newest of all may be of another one.
-pub(crate) fn find_point(
-    vault: &Vault,
-    wanted: &str,
-    service: Option<&str>,
-) -> Result<Snapshot, RecoveryError> {
-    if let (Some(service), "latest") = (service, wanted) {
-        let (snapshots, failed) = vault.readable_snapshots()?;
-        for error in failed {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a recovery point was passed over"
-            );
-        }
-        let prefix = format!("/{service}/");
-        let has = |snapshot: &Snapshot| {
-            snapshot
-                .stored
-                .paths
-                .iter()
-                .any(|path| path.starts_with(&prefix))
-        };
-        let of_service: Vec<_> = snapshots.into_iter().rev().filter(has).collect();
-        let is_own = |snapshot: &&Snapshot| !snapshot.stored.tags.iter().any(|tag| tag == IMPORTED);
-        let newest = of_service.iter().find(is_own).or(of_service.first());
-        if let Some(found) = newest {
-            return Ok(found.clone());
-        }
-    }
-    Ok(vault.find_snapshot(wanted)?)
 }
 
 fn aim_at_service(

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::{InPlaceError, Refusal, site::Site};
 use crate::{
-    RecoveryError, backup::names, manifest::Manifest, restore::find_point, runtime::cluster_at,
+    RecoveryError, backup::names, find_point::find_point, manifest::Manifest, runtime::cluster_at,
 };
 
 /// A service's PostgreSQL dataset, and where its data directory is.

@@ -3,7 +3,7 @@
 use rekindle_stack::{Contact, Dataset, Stack, VaultLocation, WalMode};
 use rekindle_vault::Vault;
 
-use crate::{manifest::Manifest, restore::find_point};
+use crate::{find_point::find_point, manifest::Manifest};
 
 /// Everything that the page and the text say.
 #[derive(Clone, Debug)]

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     PointSummary, RecoveryError, backup,
+    find_point::find_point,
     manifest::{DatasetEntry, Manifest},
-    restore::find_point,
     runtime::runtime_of,
 };
 

@@ -26,7 +26,7 @@ Examples:
   rekindle points diff 1f0c9a latest     what changed between two
   rekindle points --json | jq -r '.points[-1].id'
 
-POINT is an id, the beginning of one, or `latest`.";
+POINT is an id, the beginning of one, a tag, `@` and a time, or `latest`.";
 
 /// Arguments of `points`.
 #[derive(Debug, Args)]
@@ -42,7 +42,7 @@ enum PointsCommand {
     List,
     /// Show what a recovery point holds
     Show {
-        /// An id, the beginning of one, or `latest`
+        /// An id, the beginning of one, a tag, `@` and a time, or `latest`
         point: String,
     },
     /// Forget single recovery points, which the retention would keep

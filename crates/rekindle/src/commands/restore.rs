@@ -35,6 +35,7 @@ Examples:
   rekindle restore latest --service postgres --to /srv/pgdata
   rekindle restore 1f0c9a --path /index/files/config --to /tmp/config
   rekindle restore --service postgres --database shop --as shop_restored
+  rekindle restore pre-ingest --service index --to /srv/index
   rekindle restore --from old/shop.sql.gz --database shop --swap
   rekindle restore --at '2026-11-21 14:29:59+01' --to /srv/pgdata
   rekindle restore --table sales.orders --at '14:29' --as orders_before
@@ -53,7 +54,7 @@ interrupted: the directory is marked as unfinished; the same command begins agai
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RestoreArgs {
-    /// An id, the beginning of one, or `latest`
+    /// An id, the beginning of one, a tag, `@` and a time, or `latest`
     #[arg(default_value = "latest")]
     point: String,
     /// Restore this service only
