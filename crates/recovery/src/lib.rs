@@ -12,6 +12,7 @@ pub mod damage;
 mod database;
 mod doctor;
 mod error;
+pub mod export;
 pub mod extract;
 mod find_point;
 pub mod foreign;

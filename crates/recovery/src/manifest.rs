@@ -64,6 +64,24 @@ pub struct DatasetEntry {
 }
 
 impl DatasetEntry {
+    /// A dataset that was just stored from files that lay elsewhere: how old its state is, nobody knows.
+    pub(crate) fn imported(
+        service: String,
+        path: String,
+        started: Timestamp,
+        record: DatasetRecord,
+    ) -> Self {
+        Self {
+            service,
+            path,
+            started,
+            captured: Timestamp::now(),
+            as_of: None,
+            tripwire: None,
+            record,
+        }
+    }
+
     /// The moment whose state it is: as the service said, else when it was captured.
     #[must_use]
     pub fn moment(&self) -> Timestamp {

@@ -6,8 +6,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     backup::BackupArgs, completion::CompletionArgs, config::ConfigCommand, copy::CopyCommand,
-    hold::HoldCommand, import::ImportArgs, init::InitArgs, kit::KitArgs, points::PointsArgs,
-    restore::RestoreArgs, retention::RetentionCommand, vault::VaultCommand, wal::WalCommand,
+    export::ExportArgs, hold::HoldCommand, import::ImportArgs, init::InitArgs,
+    kit::KitArgs, points::PointsArgs, restore::RestoreArgs, retention::RetentionCommand,
+    vault::VaultCommand, wal::WalCommand,
 };
 
 const AFTER_HELP: &str = "\
@@ -102,8 +103,10 @@ pub enum Command {
     Backup(BackupArgs),
     /// List recovery points, show one, compare two
     Points(PointsArgs),
-    /// Make a recovery point of dumps that lie anywhere
+    /// Make a recovery point of dumps or archives that lie anywhere
     Import(ImportArgs),
+    /// Write a recovery point as plain, dated files with checksums
+    Export(ExportArgs),
     /// Bring data of a recovery point back to a directory, or one database to its server
     Restore(RestoreArgs),
     /// Look after the WAL archive, with which any moment can be restored

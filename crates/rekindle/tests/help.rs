@@ -16,7 +16,8 @@ Commands:
   status      Say whether everything can be brought back, and to when
   backup      Make a recovery point of all services, or of those named
   points      List recovery points, show one, compare two
-  import      Make a recovery point of dumps that lie anywhere
+  import      Make a recovery point of dumps or archives that lie anywhere
+  export      Write a recovery point as plain, dated files with checksums
   restore     Bring data of a recovery point back to a directory, or one database to its server
   wal         Look after the WAL archive, with which any moment can be restored
   retention   Show what need not be kept any longer, and remove it
@@ -83,6 +84,8 @@ fn every_command_explains_itself() {
         "backup",
         "points",
         "restore",
+        "import",
+        "export",
         "wal windows",
         "copy run",
         "copy status",

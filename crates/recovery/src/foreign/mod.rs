@@ -2,21 +2,28 @@
 //! vault.
 //!
 //! Start at [`plan_foreign_restore`], which changes nothing, and [`restore_foreign`], which does
-//! what the plan says. [`import`] makes a recovery point of dumps. A dump is read to its end before
+//! what the plan says. [`import`] makes a recovery point of dumps, [`import_tarballs`] of archives of files. A dump is read to its end before
 //! anything else happens.
 
+mod checksum;
 mod import;
 mod leave_out;
 mod names;
 mod plan;
 mod restore;
 mod sessions;
+mod tarball;
 mod undo;
 
+pub use checksum::verify_checksum;
 pub use import::{ImportOutcome, ImportPlan, ImportRequest, PlannedImport, import, plan_import};
 pub(crate) use leave_out::leave_out;
 pub use plan::{ForeignRestorePlan, PlannedDatabase, Swap, plan_foreign_restore};
 pub use restore::{ForeignRestoreOutcome, RestoredDatabase, restore_foreign};
+pub use tarball::{
+    Allowed, ImportKind, PlannedTarball, TarballOutcome, TarballPlan, TarballRequest, import_kind,
+    import_tarballs, plan_tarballs,
+};
 pub use undo::{SwapBack, undo_swap};
 
 use std::{path::PathBuf, sync::Arc};

@@ -1,9 +1,15 @@
 //! `rekindle import`.
 
+mod tarball;
+
 use std::{io::Write, path::PathBuf, sync::Arc};
 
 use clap::Args;
-use rekindle_recovery::foreign::{ImportPlan, ImportRequest, PlannedImport, import, plan_import};
+use rekindle_recovery::foreign::{
+    ImportKind, ImportPlan, ImportRequest, PlannedImport, import, import_kind, plan_import,
+    verify_checksum,
+};
+use rekindle_stack::Stack;
 use rekindle_vault::Progress;
 use serde_json::json;
 
@@ -21,19 +27,21 @@ Examples:
   rekindle import shop.dump
   rekindle import old/shop.sql.gz --database shop --tag before-the-move
   rekindle import all.sql --dry-run
+  rekindle import index-20260131.tar.gz --service index --tag legacy
 
-Dumps of pg_dump and pg_dumpall are recognised by their content, and read to their end before
-anything is stored. The point is tagged `imported`, and never counts as the service's newest state.
+Dumps of pg_dump and pg_dumpall, and tar archives (plain, gzip, zstd), are recognised by their content,
+and read to their end before anything is stored. A FILE.sha256 beside a file must fit. An archive with
+`..`, absolute names, links that lead out or devices is refused. The point is tagged `imported`, and never counts as the service's newest state.
 A dump may also be restored where it lies: `rekindle restore --from FILE`.";
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ImportArgs {
-    /// Dumps: files, or directories of `pg_dump -Fd`
+    /// Dumps, directories of `pg_dump -Fd`, or tar archives of files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The service that they are of. Default: the only one with PostgreSQL
+    /// The service that they are of. Default: the only one with PostgreSQL; of archives, with files
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
     /// The database's name, where a dump does not tell it
@@ -42,6 +50,9 @@ pub struct ImportArgs {
     /// A word to find the point by; repeat for several
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Store what would be refused in an archive; repeat for several
+    #[arg(long = "allow", value_name = "WHAT")]
+    allow: Vec<tarball::Allow>,
     /// Show what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -49,16 +60,55 @@ pub struct ImportArgs {
     guards: GuardArgs,
 }
 
-/// Makes a recovery point of dumps.
+/// Makes a recovery point of what lies elsewhere.
 ///
 /// # Errors
 /// As the library failed; there is no new point then.
 pub fn run(app: &App, args: &ImportArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
     let stack = app.stack()?;
+    match the_kind(args)? {
+        ImportKind::Tarball => tarball::run(app, args, &stack, out),
+        ImportKind::Dump if args.allow.is_empty() => run_dumps(app, args, &stack, out),
+        ImportKind::Dump => Err(CliError::wrong_use(
+            "`--allow` is about archives of files",
+            "leave it out",
+        )),
+        ImportKind::Rdb => Err(CliError::wrong_use(
+            "this is a snapshot of Redis, which this version cannot import",
+            "put it into the server's directory as dump.rdb, and back the server up",
+        )),
+    }
+}
+
+/// What all of the files are.
+fn the_kind(args: &ImportArgs) -> Result<ImportKind, CliError> {
+    let mut kinds = Vec::new();
+    for file in &args.files {
+        kinds.push(import_kind(file)?);
+    }
+    let first = kinds.first().copied().unwrap_or(ImportKind::Dump);
+    if kinds.iter().all(|kind| *kind == first) {
+        return Ok(first);
+    }
+    Err(CliError::wrong_use(
+        "the files are of different kinds",
+        "import dumps and archives one after the other",
+    ))
+}
+
+fn run_dumps(
+    app: &App,
+    args: &ImportArgs,
+    stack: &Stack,
+    out: &mut dyn Write,
+) -> Result<Exit, CliError> {
     let progress = Arc::new(Progress::default());
+    for file in &args.files {
+        verify_checksum(file, &progress)?;
+    }
     let request = ImportRequest {
-        stack: &stack,
-        service: services::the_postgres(&stack, args.service.as_deref())?,
+        stack,
+        service: services::the_postgres(stack, args.service.as_deref())?,
         files: args.files.clone(),
         database: args.database.clone(),
         tags: args.tags.clone(),

@@ -6,6 +6,7 @@ pub mod config;
 pub mod copy;
 mod doctor;
 mod dumps;
+pub mod export;
 pub mod guards;
 pub mod hold;
 pub mod import;
@@ -38,6 +39,7 @@ pub fn run(app: &App, command: &Command, out: &mut dyn Write) -> Result<Exit, Cl
         Command::Status => status::run(app, out),
         Command::Backup(args) => backup::run(app, args, out),
         Command::Import(args) => import::run(app, args, out),
+        Command::Export(args) => export::run(app, args, out),
         Command::Points(args) => points::run(app, args, out),
         Command::Restore(args) => restore::run(app, args, out),
         Command::Wal(command) => wal::run(app, command, out),

@@ -14,6 +14,32 @@ pub fn with_postgres(stack: &Stack) -> Vec<String> {
         .collect()
 }
 
+/// The one meant: the one named, else the only one with a dataset of this kind.
+///
+/// # Errors
+/// If none is named and there is not exactly one.
+pub fn the_one_of(stack: &Stack, kind: &str, named: Option<&str>) -> Result<String, CliError> {
+    if let Some(named) = named {
+        return Ok(named.to_owned());
+    }
+    let has = |dataset: &Dataset| dataset.kind() == kind;
+    let mut services = stack
+        .services
+        .iter()
+        .filter(|one| one.datasets.iter().any(has));
+    match (services.next(), services.next()) {
+        (Some(only), None) => Ok(only.name.to_string()),
+        (None, _) => Err(CliError::wrong_use(
+            format!("no service of the stack has a dataset of kind `{kind}`"),
+            "`rekindle config show` prints the services",
+        )),
+        (Some(_), Some(_)) => Err(CliError::wrong_use(
+            format!("several services have a dataset of kind `{kind}`"),
+            "say which is meant with `--service`",
+        )),
+    }
+}
+
 /// The services whose WAL is archived.
 pub fn with_archive(stack: &Stack) -> Vec<String> {
     let archives = |dataset: &Dataset| match dataset {
