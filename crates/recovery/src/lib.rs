@@ -22,6 +22,7 @@ pub mod kit;
 mod manifest;
 pub mod object_lock;
 mod point;
+pub mod pre_change;
 pub mod replace;
 mod restore;
 pub mod retention;

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     backup::BackupArgs, completion::CompletionArgs, config::ConfigCommand, copy::CopyCommand,
-    export::ExportArgs, hold::HoldCommand, import::ImportArgs, init::InitArgs,
+    export::ExportArgs, guard::GuardArgs, hold::HoldCommand, import::ImportArgs, init::InitArgs,
     kit::KitArgs, points::PointsArgs, restore::RestoreArgs, retention::RetentionCommand,
     vault::VaultCommand, wal::WalCommand,
 };
@@ -107,6 +107,8 @@ pub enum Command {
     Import(ImportArgs),
     /// Write a recovery point as plain, dated files with checksums
     Export(ExportArgs),
+    /// Make a recovery point, run a command, and offer the way back if it fails
+    Guard(GuardArgs),
     /// Bring data of a recovery point back to a directory, or one database to its server
     Restore(RestoreArgs),
     /// Look after the WAL archive, with which any moment can be restored

@@ -1,7 +1,8 @@
 //! Ctrl-C and SIGTERM.
 
 use std::{
-    io, process,
+    io::{self, IsTerminal as _},
+    process::{self, Child, ExitStatus},
     sync::{
         Mutex, MutexGuard, Once, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,8 +12,12 @@ use std::{
 
 use rekindle_recovery::{extract::remove_temporary, wake_services, wal::stream::StopHandle};
 use rekindle_vault::release_all_locks;
+use rustix::{
+    io::retry_on_intr,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
+};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2},
     iterator::Signals,
 };
 
@@ -47,7 +52,8 @@ pub fn watch(message: impl Into<String>) {
     let message = message.into();
     IS_WATCHED.store(true, Ordering::SeqCst);
     thread::spawn(move || {
-        let mut signals = signals.forever();
+        // What is passed on is the command's affair, and not ours.
+        let mut signals = signals.forever().filter(|signal| !pass_on(*signal));
         if let Some(signal) = signals.next() {
             IS_ENDING.store(true, Ordering::SeqCst);
             output::to_stderr(message);
@@ -57,6 +63,59 @@ pub fn watch(message: impl Into<String>) {
             process::exit(128 + signal);
         }
     });
+}
+
+/// The command that signals are for.
+static COMMAND: Mutex<Option<Pid>> = Mutex::new(None);
+
+fn command() -> MutexGuard<'static, Option<Pid>> {
+    COMMAND.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Passes a signal on to the command that runs, if one does. What is typed at a terminal reaches the command by
+/// itself, and would reach it twice.
+fn pass_on(signal: i32) -> bool {
+    let command = command();
+    let Some(pid) = *command else {
+        return false;
+    };
+    let is_typed = matches!(signal, SIGINT | SIGQUIT) && io::stdin().is_terminal();
+    if let Some(signal) = Signal::from_named_raw(signal).filter(|_| !is_typed)
+        && let Err(error) = kill_process(pid, signal)
+    {
+        tracing::debug!(%error, "the command did not get the signal");
+    }
+    true
+}
+
+/// Waits for a command, and passes on to it what this process is sent meanwhile: it ends by its own decision, and what
+/// comes after it is done.
+///
+/// # Errors
+/// As the system refused.
+pub fn wait_passing_on(child: &mut Child) -> io::Result<ExitStatus> {
+    let pid = Pid::from_child(child);
+    *command() = Some(pid);
+    // SIGINT and SIGTERM are watched by [`watch`].
+    let mut others = Signals::new([SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])?;
+    let handle = others.handle();
+    let passing = thread::spawn(move || {
+        for signal in others.forever() {
+            pass_on(signal);
+        }
+    });
+    // Not reaped yet, so that its number is nobody else's while signals still go there.
+    let ended = retry_on_intr(|| {
+        waitid(
+            WaitId::Pid(pid),
+            WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+        )
+    });
+    *command() = None;
+    handle.close();
+    drop(passing.join());
+    ended?;
+    child.wait()
 }
 
 /// From now on, the first SIGINT or SIGTERM asks a stream to end in good order; the second ends the program with 130 or

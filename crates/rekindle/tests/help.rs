@@ -18,6 +18,7 @@ Commands:
   points      List recovery points, show one, compare two
   import      Make a recovery point of dumps or archives that lie anywhere
   export      Write a recovery point as plain, dated files with checksums
+  guard       Make a recovery point, run a command, and offer the way back if it fails
   restore     Bring data of a recovery point back to a directory, or one database to its server
   wal         Look after the WAL archive, with which any moment can be restored
   retention   Show what need not be kept any longer, and remove it
@@ -86,6 +87,7 @@ fn every_command_explains_itself() {
         "restore",
         "import",
         "export",
+        "guard",
         "wal windows",
         "copy run",
         "copy status",

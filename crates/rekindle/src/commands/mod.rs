@@ -7,6 +7,7 @@ pub mod copy;
 mod doctor;
 mod dumps;
 pub mod export;
+pub mod guard;
 pub mod guards;
 pub mod hold;
 pub mod import;
@@ -40,6 +41,7 @@ pub fn run(app: &App, command: &Command, out: &mut dyn Write) -> Result<Exit, Cl
         Command::Backup(args) => backup::run(app, args, out),
         Command::Import(args) => import::run(app, args, out),
         Command::Export(args) => export::run(app, args, out),
+        Command::Guard(args) => guard::run(app, args),
         Command::Points(args) => points::run(app, args, out),
         Command::Restore(args) => restore::run(app, args, out),
         Command::Wal(command) => wal::run(app, command, out),
