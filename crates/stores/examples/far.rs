@@ -213,7 +213,7 @@ fn measure(ceph: &Ceph, dir: &Path, distance: Distance) -> Vec<(&'static str, Du
     taken
 }
 
-fn back_up(vault: &Vault, source: &Path, leave_out: &dyn Fn(&Path) -> bool) -> Snapshot {
+fn back_up(vault: &Vault, source: &Path, leave_out: &(dyn Fn(&Path) -> bool + Sync)) -> Snapshot {
     let backup = vault.start_backup(BackupOptions::default()).unwrap();
     backup
         .add_local_tree(&LocalTree {

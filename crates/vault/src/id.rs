@@ -16,6 +16,14 @@ impl Id {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The id of ids, one after the other: the same for the same ids in the same order, and for no others.
+    #[must_use]
+    pub fn of_all<'a>(ids: impl Iterator<Item = &'a Self>) -> Self {
+        let mut digest = Sha256::new();
+        ids.for_each(|id| digest.update(id.0));
+        Self(digest.finalize().into())
+    }
+
     /// A random id, as a repository's own name is.
     ///
     /// # Errors

@@ -63,8 +63,9 @@ mod vault;
 mod wal;
 
 pub use backup::{
-    AddedBytes, Backup, BackupError, BackupOptions, FileWriter, Inspect, Inspected, LocalFile,
-    LocalTree, NewExtension, SnapshotDraft, Taken, TreeChange, TreeReport, WhenMissing,
+    AddedBytes, Backup, BackupError, BackupOptions, FileSet, FileWriter, Inspect, Inspected,
+    LocalFile, LocalTree, NewExtension, SnapshotDraft, Taken, TreeChange, TreeReport, Trouble,
+    TroubleKind, WhenMissing,
 };
 pub use blob::{BlobKind, Compression, DataClass};
 pub use check::{

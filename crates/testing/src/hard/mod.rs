@@ -1,4 +1,8 @@
-//! Databases that are hard to bring back, on purpose.
+//! Databases and files that are hard to bring back, on purpose.
+
+mod files;
+
+pub use files::{Attributes, SOCKET, attributes_of, is_one_file, populate_files};
 
 use crate::TestingError;
 use crate::postgres::Postgres;

@@ -3,15 +3,24 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use super::{failure::BackupError, worker::Worker};
+use rustix::fs::OFlags;
+
+use super::{
+    failure::BackupError,
+    trouble::{Group, Trouble, TroubleKind},
+    worker::Worker,
+};
 use crate::{chunk::Chunking, id::Id, path::TreePath, tree::Node};
 
 /// A file to be read.
@@ -71,6 +80,10 @@ pub(super) struct Reading {
     opened: OnceLock<Option<File>>,
     ranges: Vec<Mutex<Range>>,
     remaining: AtomicUsize,
+    /// Whoever wants to be told what happens to the file; without anybody, what happens ends the backup.
+    group: Option<Arc<Group>>,
+    /// A first attempt to read it failed.
+    has_failed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -80,7 +93,7 @@ struct Range {
 }
 
 impl Reading {
-    pub fn new(path: TreePath, file: LocalFile) -> Arc<Self> {
+    pub fn new(path: TreePath, file: LocalFile, group: Option<Arc<Group>>) -> Arc<Self> {
         let count = file.most_bytes.div_ceil(range_bytes(file.chunking)).max(1) as usize;
         Arc::new(Self {
             path,
@@ -88,6 +101,8 @@ impl Reading {
             opened: OnceLock::new(),
             ranges: (0..count).map(|_| Mutex::default()).collect(),
             remaining: AtomicUsize::new(count),
+            group,
+            has_failed: AtomicBool::new(false),
         })
     }
 
@@ -100,13 +115,35 @@ impl Reading {
         let length = range_bytes(self.file.chunking);
         let start = number as u64 * length;
         let end = (start + length).min(self.file.most_bytes);
+        match self.read_into(number, start, end, worker) {
+            Err(BackupError::Read { .. }) if self.group.is_some() => {
+                self.has_failed.store(true, Ordering::Release);
+            }
+            other => other?,
+        }
+        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            match &self.group {
+                None => self.finish(worker)?,
+                Some(group) => {
+                    self.finish_or_tell(group, worker)?;
+                    group.is_done();
+                }
+            }
+            worker.shared.file_is_done();
+        }
+        Ok(())
+    }
+
+    fn read_into(
+        &self,
+        number: usize,
+        start: u64,
+        end: u64,
+        worker: &mut Worker,
+    ) -> Result<(), BackupError> {
         if let Some(file) = self.open()? {
             let range = self.read_pieces(file, start, end, worker)?;
             *self.range(number) = range;
-        }
-        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.finish(worker)?;
-            worker.shared.file_is_done();
         }
         Ok(())
     }
@@ -120,7 +157,7 @@ impl Reading {
     /// Opens it once for all threads; `None` if it is gone and may be.
     fn open(&self) -> Result<Option<&File>, BackupError> {
         if self.opened.get().is_none() {
-            let opened = match open_regular(&self.file.source) {
+            let opened = match self.open_source() {
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound
                         && self.file.when_missing == WhenMissing::LeaveOut =>
@@ -133,6 +170,13 @@ impl Reading {
             self.opened.set(opened).ok();
         }
         Ok(self.opened.get().and_then(Option::as_ref))
+    }
+
+    fn open_source(&self) -> io::Result<File> {
+        match self.group {
+            None => open_regular(&self.file.source),
+            Some(_) => open_below(&self.file.source),
+        }
     }
 
     fn unreadable(&self, source: io::Error) -> BackupError {
@@ -259,7 +303,57 @@ impl Reading {
             Some(whole) => whole,
             None => self.read_in_one_go(file, worker)?,
         };
-        let mut node = self.file.node.clone();
+        self.insert(self.file.node.clone(), whole, worker)
+    }
+
+    /// Puts the file into the tree if it was read whole and nobody wrote to it meanwhile; else reads it once more, and
+    /// tells what is wrong then.
+    fn finish_or_tell(&self, group: &Group, worker: &mut Worker) -> Result<(), BackupError> {
+        let read = self.opened.get().and_then(Option::as_ref);
+        if let Some(file) = read
+            && !self.has_failed.load(Ordering::Acquire)
+            && let Some(whole) = self.join_ranges()
+            && is_still(file, &self.file.node, whole.bytes)
+        {
+            return self.insert(self.file.node.clone(), whole, worker);
+        }
+        let tell = |kind| {
+            group.tell(Trouble {
+                source: self.file.source.clone(),
+                at: self.path.clone(),
+                kind,
+            });
+        };
+        match self.read_again(worker) {
+            Ok((node, whole, is_steady)) => {
+                if !is_steady {
+                    tell(TroubleKind::Changed);
+                }
+                self.insert(node, whole, worker)
+            }
+            Err(BackupError::Read { source, .. }) => {
+                tell(TroubleKind::of_error(&source));
+                group.lose();
+                Ok(())
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Reads what is there under the name now, in one go; whether it stayed the same meanwhile.
+    fn read_again(&self, worker: &mut Worker) -> Result<(Node, Range, bool), BackupError> {
+        let unreadable = |error| self.unreadable(error);
+        let file = self.open_source().map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        let mut node = Node::of_metadata(&metadata);
+        node.extended_attributes
+            .clone_from(&self.file.node.extended_attributes);
+        let whole = self.read_pieces(&file, 0, metadata.len(), worker)?;
+        let is_steady = is_still(&file, &node, whole.bytes);
+        Ok((node, whole, is_steady))
+    }
+
+    fn insert(&self, mut node: Node, whole: Range, worker: &Worker) -> Result<(), BackupError> {
         node.size = whole.bytes;
         node.content = Some(whole.content);
         worker.shared.insert(&self.path, node)
@@ -313,7 +407,7 @@ const fn range_bytes(chunking: Chunking) -> u64 {
 /// Opens a file. What was a file when it was listed may be a pipe by now, and to open one of those
 /// is to wait for its writer for ever; the file itself is gone then.
 fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let flags = OFlags::NONBLOCK.bits() as i32;
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)
@@ -323,6 +417,46 @@ fn open_regular(path: &Path) -> io::Result<File> {
             "it is no regular file any more",
         ))
     }
+}
+
+/// As [`open_regular`], but follows no link on the way: in a directory that others write to, a folder that was walked
+/// may be a link to somewhere else by now.
+fn open_below(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(open_without_links(path, flags)?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "it is no regular file any more",
+        ))
+    }
+}
+
+/// Opens a path of which no part may be a link. Kernels before 5.6, and some sandboxes, can only look at the last part.
+pub(super) fn open_without_links(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    use rustix::{
+        fs::{CWD, Mode, ResolveFlags, openat, openat2},
+        io::Errno,
+    };
+    match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        Err(Errno::NOSYS | Errno::PERM) => openat(CWD, path, flags, Mode::empty()),
+        other => other,
+    }
+}
+
+/// Whether an open file is still what its entry says, of which so many bytes were read. The time of the last change of
+/// anything tells also of a writer who sets the time of content back.
+fn is_still(file: &File, node: &Node, bytes: u64) -> bool {
+    file.metadata().is_ok_and(|metadata| {
+        let now = Node::of_metadata(&metadata);
+        now.inode == node.inode
+            && now.size == node.size
+            && now.size == bytes
+            && now.mtime == node.mtime
+            && now.ctime == node.ctime
+    })
 }
 
 /// Reads until the buffer is full or the file ends.

@@ -7,13 +7,17 @@
 
 mod compare;
 pub(crate) mod failure;
+mod links;
 mod local_file;
+mod local_node;
 mod local_tree;
 mod measured;
 pub(crate) mod packer;
 mod parent;
 mod stream;
 mod tree_builder;
+mod trouble;
+mod walk;
 mod worker;
 
 use std::{
@@ -29,14 +33,16 @@ use jiff::Timestamp;
 pub use compare::{AddedBytes, NewExtension, TreeChange};
 pub use failure::BackupError;
 pub use local_file::{Inspect, Inspected, LocalFile, WhenMissing};
-pub use local_tree::{LocalTree, TreeReport};
+pub use local_tree::{FileSet, LocalTree, TreeReport};
 pub use stream::FileWriter;
+pub use trouble::{Trouble, TroubleKind};
 
 use failure::Failure;
 use local_file::Reading;
 use packer::{Packer, Tools, Uploads};
 use parent::Parent;
 use tree_builder::Totals;
+use trouble::Group;
 use worker::{Job, Shared, Worker};
 
 use crate::{
@@ -246,8 +252,22 @@ impl Backup {
             self.shared.insert(&path, file.node)?;
             return Ok(Taken::FromParent);
         }
+        self.read_local_file(path, file, None)?;
+        Ok(Taken::Read)
+    }
+
+    /// Has a file read by the threads, whatever the parent says.
+    fn read_local_file(
+        &self,
+        path: TreePath,
+        file: LocalFile,
+        group: Option<Arc<Group>>,
+    ) -> Result<(), BackupError> {
         self.shared.file_is_begun();
-        let reading = Reading::new(path, file);
+        if let Some(group) = &group {
+            group.is_begun();
+        }
+        let reading = Reading::new(path, file, group);
         for number in 0..reading.ranges() {
             let job = Job::Range {
                 reading: Arc::clone(&reading),
@@ -255,7 +275,7 @@ impl Backup {
             };
             self.jobs.send(job).map_err(|_| BackupError::Ended)?;
         }
-        Ok(Taken::Read)
+        Ok(())
     }
 
     /// Waits until every file added so far is stored or failed.

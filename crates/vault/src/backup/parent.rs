@@ -1,6 +1,12 @@
 //! The snapshot that unchanged files are taken over from.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -22,9 +28,113 @@ pub(super) struct Parent {
     vault: Vault,
     snapshot: Snapshot,
     trees: HashMap<TreePath, Option<Tree>>,
-    unmodified: u64,
-    changed: u64,
-    new: u64,
+    counts: Arc<Counts>,
+}
+
+/// How the files so far compare with those of the parent.
+#[derive(Default)]
+struct Counts {
+    unmodified: AtomicU64,
+    changed: AtomicU64,
+    new: AtomicU64,
+}
+
+/// The parent, for walks of several threads that carry its directories along.
+#[derive(Clone)]
+pub(super) struct ParentView {
+    vault: Vault,
+    root: Id,
+    began: Timestamp,
+    counts: Arc<Counts>,
+}
+
+/// A directory of the parent.
+pub(super) struct OldFolder {
+    tree: Tree,
+    /// Other writers' trees may be out of order.
+    is_sorted: bool,
+}
+
+impl OldFolder {
+    fn new(tree: Tree) -> Self {
+        let is_sorted = tree.nodes.is_sorted_by(|a, b| a.name < b.name);
+        Self { tree, is_sorted }
+    }
+
+    fn get(&self, name: &[u8]) -> Option<&Node> {
+        if !self.is_sorted {
+            return self.tree.get(name);
+        }
+        let nodes = &self.tree.nodes;
+        let at = nodes.binary_search_by(|node| node.name.as_slice().cmp(name));
+        at.ok().map(|at| &nodes[at])
+    }
+}
+
+impl ParentView {
+    /// A directory of the parent; `None` if it has none there, or one that cannot be read: its files are read then.
+    pub fn folder(&self, index: &Index, path: &TreePath) -> Option<Arc<OldFolder>> {
+        let root = self.read(index, &self.root)?;
+        path.names()
+            .try_fold(root, |folder, name| self.subfolder(index, &folder, name))
+    }
+
+    /// A directory in a directory.
+    pub fn subfolder(
+        &self,
+        index: &Index,
+        folder: &OldFolder,
+        name: &[u8],
+    ) -> Option<Arc<OldFolder>> {
+        self.read(index, &folder.get(name)?.subtree?)
+    }
+
+    fn read(&self, index: &Index, id: &Id) -> Option<Arc<OldFolder>> {
+        match self.vault.read_tree(index, id) {
+            Ok(tree) => Some(Arc::new(OldFolder::new(tree))),
+            Err(error) => {
+                tracing::warn!(%id, %error, "a directory of the parent is read anew");
+                None
+            }
+        }
+    }
+
+    /// The content of the file of this name, if it cannot have changed since.
+    pub fn unchanged(
+        &self,
+        index: &Index,
+        folder: Option<&OldFolder>,
+        name: &[u8],
+        node: &Node,
+    ) -> Option<Vec<Id>> {
+        let old = folder.and_then(|folder| folder.get(name));
+        self.counts.judge(index, old, node, self.began)
+    }
+}
+
+impl Counts {
+    /// The content of the old file, if the new one is the same.
+    fn judge(
+        &self,
+        index: &Index,
+        old: Option<&Node>,
+        node: &Node,
+        began: Timestamp,
+    ) -> Option<Vec<Id>> {
+        let Some(old) = old else {
+            self.new.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        let content = old.content.as_ref().filter(|content| {
+            is_same(old, node, began) && content.iter().all(|id| index.contains(BlobKind::Data, id))
+        });
+        let count = match content {
+            Some(_) => &self.unmodified,
+            None => &self.changed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        content.cloned()
+    }
 }
 
 impl Parent {
@@ -33,9 +143,16 @@ impl Parent {
             vault,
             snapshot,
             trees: HashMap::new(),
-            unmodified: 0,
-            changed: 0,
-            new: 0,
+            counts: Arc::default(),
+        }
+    }
+
+    pub fn view(&self) -> ParentView {
+        ParentView {
+            vault: self.vault.clone(),
+            root: self.snapshot.stored.tree,
+            began: self.snapshot.stored.time,
+            counts: Arc::clone(&self.counts),
         }
     }
 
@@ -45,9 +162,9 @@ impl Parent {
 
     pub fn summary(&self) -> Summary {
         Summary {
-            files_new: self.new,
-            files_changed: self.changed,
-            files_unmodified: self.unmodified,
+            files_new: self.counts.new.load(Ordering::Relaxed),
+            files_changed: self.counts.changed.load(Ordering::Relaxed),
+            files_unmodified: self.counts.unmodified.load(Ordering::Relaxed),
             ..Summary::default()
         }
     }
@@ -55,24 +172,9 @@ impl Parent {
     /// The content of the same file in the parent, if it cannot have changed since.
     pub fn unchanged(&mut self, index: &Index, path: &TreePath, node: &Node) -> Option<Vec<Id>> {
         let (directory, name) = path.split()?;
-        let Some(old) = self
-            .tree(index, &directory)
-            .and_then(|tree| tree.get(name))
-            .cloned()
-        else {
-            self.new += 1;
-            return None;
-        };
-        let content = old.content.as_ref().filter(|content| {
-            is_same(&old, node, self.snapshot.stored.time)
-                && content.iter().all(|id| index.contains(BlobKind::Data, id))
-        });
-        *(if content.is_some() {
-            &mut self.unmodified
-        } else {
-            &mut self.changed
-        }) += 1;
-        content.cloned()
+        let (counts, began) = (Arc::clone(&self.counts), self.snapshot.stored.time);
+        let old = self.tree(index, &directory).and_then(|tree| tree.get(name));
+        counts.judge(index, old, node, began)
     }
 
     /// A directory of the parent. One that cannot be read is as good as none: its files are read.

@@ -85,6 +85,16 @@ impl Shared {
         Ok(())
     }
 
+    /// The entry of a file that is in the tree already.
+    pub fn file_at(&self, path: &TreePath) -> Option<Node> {
+        let tree = self
+            .tree
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (above, name) = path.split()?;
+        tree.find(&above)?.others.get(name).cloned()
+    }
+
     /// Notes a file that is gone and may be.
     pub fn leave_out(&self, path: &TreePath) {
         let mut left_out = self

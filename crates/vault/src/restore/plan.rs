@@ -45,6 +45,10 @@ pub(super) struct Entry {
     pub node: Node,
 }
 
+/// Device, inode and content of a file with several names. Two entries of one inode whose content differs were read at
+/// different times, or the inode was given to another file between them: they come back as two files.
+type LinkKey = (u64, u64, Id);
+
 #[derive(Default)]
 pub(super) struct Plan {
     root: Option<Node>,
@@ -71,7 +75,7 @@ struct Planner<'a> {
     index: &'a Index,
     plan: Plan,
     pack_numbers: HashMap<Id, u32>,
-    linked: HashMap<(u64, u64), u32>,
+    linked: HashMap<LinkKey, u32>,
     zeros: HashMap<u32, Id>,
     keep_damaged: bool,
 }
@@ -338,7 +342,8 @@ impl Planner<'_> {
             NodeKind::File => {
                 let number = self.plan.files.len() as u32;
                 if node.links > 1 && node.inode != 0 {
-                    let key = (node.device_id, node.inode);
+                    let content = Id::of_all(node.content.iter().flatten());
+                    let key = (node.device_id, node.inode, content);
                     let first = *self.linked.entry(key).or_insert(number);
                     if first != number {
                         self.plan.hard_links.push((path, first));
