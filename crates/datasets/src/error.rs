@@ -69,6 +69,9 @@ pub enum CaptureError {
         /// Why.
         source: crate::redis::RedisError,
     },
+    /// Files and directories.
+    #[error(transparent)]
+    Files(#[from] crate::files::FilesError),
     /// A secret cannot be read.
     #[error("read the password")]
     Secret(#[from] SecretError),
@@ -84,6 +87,7 @@ impl CaptureError {
             Self::Redis { source, .. } => source.hint(),
             Self::Import { source, .. } => source.hint(),
             Self::Meilisearch { source, .. } => source.hint(),
+            Self::Files(error) => error.hint(),
             Self::NotInPlace(_) => Some(
                 "run as a user who can read the data directory, on the server's own machine; or \
                  set `method: wire`"

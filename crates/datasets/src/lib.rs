@@ -144,6 +144,10 @@ pub fn dataset_of(
             let server = redis::RedisServer::from_settings(settings, surroundings)?;
             Ok(Some(Box::new(server)))
         }
+        stack::Dataset::Files(settings) => {
+            let sets = files::FileSets::from_settings(settings, surroundings)?;
+            Ok(Some(Box::new(sets)))
+        }
         _ => Ok(None),
     }
 }

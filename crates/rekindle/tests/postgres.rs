@@ -328,20 +328,22 @@ hint: `rekindle config show` lists the services
 }
 
 #[test]
-fn a_dataset_that_cannot_be_captured_yet_makes_the_backup_partial() {
+fn files_go_into_the_same_point_and_a_path_that_is_not_there_is_named() {
     let Some(pg) = server() else { return };
     let home = with_vault(&pg.url(), "");
     let yaml = fs::read_to_string(home.join("rekindle.yaml")).unwrap();
     let more = "  index: { datasets: [ { kind: files, paths: [data] } ] }\n";
     home.write("rekindle.yaml", &(yaml + more));
-    let ran = home.run(&["backup"]);
-    ran.fails_with(5, "warning: skipped: index");
+    home.run(&["backup"]).fails_with(1, "data is not there");
+    fs::create_dir(home.join("data")).unwrap();
+    home.write("data/x", "x");
+    home.ok(&["backup"]);
     assert_eq!(
         home.json(&["points"])["points"].as_array().unwrap().len(),
         1
     );
-    let status = home.run(&["status"]).stdout;
-    assert!(status.contains("1 of 2 services"), "{status}");
+    home.ok(&["restore", "--service", "index", "--to", "back"]);
+    assert_eq!(fs::read_to_string(home.join("back/data/x")).unwrap(), "x");
 }
 
 #[test]

@@ -218,7 +218,13 @@ pub struct FilesDataset {
     /// Files and directories, with all that is in them.
     #[schemars(length(min = 1))]
     pub paths: Vec<PathBuf>,
+    /// More of them, which need not be there.
+    #[schemars(extend("default" = []))]
+    pub optional_paths: Vec<PathBuf>,
     /// Patterns of what is left out, as in `.gitignore`.
     #[schemars(extend("default" = []))]
     pub exclude: Vec<String>,
+    /// Leave out what other file systems hold that are mounted below the paths.
+    #[schemars(extend("default" = false))]
+    pub one_file_system: bool,
 }

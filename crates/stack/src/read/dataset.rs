@@ -235,8 +235,19 @@ fn meilisearch(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<MeilisearchD
 
 fn files(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<FilesDataset> {
     let paths = f.filled_list("paths", ctx, scalar::path);
+    let optional_paths = f
+        .list("optional_paths", ctx, scalar::path)
+        .unwrap_or_default();
     let exclude = f
         .list("exclude", ctx, scalar::filled_text)
         .unwrap_or_default();
-    Some(FilesDataset { paths, exclude })
+    let one_file_system = f
+        .optional("one_file_system", ctx, scalar::boolean)
+        .unwrap_or(false);
+    Some(FilesDataset {
+        paths,
+        optional_paths,
+        exclude,
+        one_file_system,
+    })
 }
