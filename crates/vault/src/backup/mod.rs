@@ -55,6 +55,7 @@ use crate::{
     lock::{Lock, LockMode},
     path::TreePath,
     progress::Progress,
+    reader::FileReader,
     snapshot::{Snapshot, StoredSnapshot, Summary},
     store::FileKind,
     tree::{Node, NodeKind},
@@ -276,6 +277,41 @@ impl Backup {
             self.jobs.send(job).map_err(|_| BackupError::Ended)?;
         }
         Ok(())
+    }
+
+    /// Adds a file whose content is that of the parent's file at `of`, without reading anything. False if the parent
+    /// has no such file, or the vault not all of it: the file is not added then. The caller must know that it is the same.
+    ///
+    /// # Errors
+    /// If the path is taken, or the backup has failed.
+    pub fn add_from_parent(
+        &self,
+        path: &TreePath,
+        mut node: Node,
+        of: &TreePath,
+    ) -> Result<bool, BackupError> {
+        self.shared.failure.check()?;
+        let mut parent = self.parent();
+        let Some((parent, content)) = parent
+            .as_mut()
+            .and_then(|parent| parent.content(&self.index, of).map(|found| (parent, found)))
+        else {
+            return Ok(false);
+        };
+        parent.count_unmodified();
+        self.shared.progress.did_bytes(node.size);
+        (node.kind, node.content) = (NodeKind::File, Some(content));
+        self.shared.insert(path, node)?;
+        Ok(true)
+    }
+
+    /// The parent's file at `path`, to be read; `None` if there is none.
+    #[must_use]
+    pub fn parent_file(&self, path: &TreePath) -> Option<FileReader<'_>> {
+        let mut parent = self.parent();
+        let node = parent.as_mut()?.node(&self.index, path)?;
+        let is_file = node.kind == NodeKind::File;
+        is_file.then(|| self.vault.file_reader(&self.index, node))
     }
 
     /// Waits until every file added so far is stored or failed.

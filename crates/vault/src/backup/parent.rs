@@ -27,7 +27,7 @@ const CLOCK_DOUBT: SignedDuration = SignedDuration::from_secs(2);
 pub(super) struct Parent {
     vault: Vault,
     snapshot: Snapshot,
-    trees: HashMap<TreePath, Option<Tree>>,
+    trees: HashMap<TreePath, Option<OldFolder>>,
     counts: Arc<Counts>,
 }
 
@@ -177,8 +177,25 @@ impl Parent {
         counts.judge(index, old, node, began)
     }
 
+    /// The content of the file that the parent has at `path`, if the vault has all of it.
+    pub fn content(&mut self, index: &Index, path: &TreePath) -> Option<Vec<Id>> {
+        let content = self.node(index, path)?.content.clone()?;
+        let is_there = |id: &Id| index.contains(BlobKind::Data, id);
+        content.iter().all(is_there).then_some(content)
+    }
+
+    /// The entry that the parent has at `path`.
+    pub fn node(&mut self, index: &Index, path: &TreePath) -> Option<&Node> {
+        let (directory, name) = path.split()?;
+        self.tree(index, &directory)?.get(name)
+    }
+
+    pub fn count_unmodified(&self) {
+        self.counts.unmodified.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A directory of the parent. One that cannot be read is as good as none: its files are read.
-    fn tree(&mut self, index: &Index, path: &TreePath) -> Option<&Tree> {
+    fn tree(&mut self, index: &Index, path: &TreePath) -> Option<&OldFolder> {
         if !self.trees.contains_key(path) {
             let id = match path.split() {
                 None => Some(self.snapshot.stored.tree),
@@ -193,7 +210,7 @@ impl Parent {
                     None
                 }
             });
-            self.trees.insert(path.clone(), tree);
+            self.trees.insert(path.clone(), tree.map(OldFolder::new));
         }
         self.trees.get(path)?.as_ref()
     }

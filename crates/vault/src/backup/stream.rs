@@ -4,7 +4,7 @@ use std::{
     io, mem,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -48,6 +48,8 @@ struct Stream {
     pieces: Mutex<Vec<Vec<Id>>>,
     /// Pieces in work, and one for the writer while it is not finished.
     remaining: AtomicUsize,
+    /// Whether its writer has given it up: it is in no recovery point.
+    is_abandoned: AtomicBool,
 }
 
 /// Consecutive bytes of a stream.
@@ -75,6 +77,7 @@ impl FileWriter {
             node: Mutex::new(node),
             pieces: Mutex::default(),
             remaining: AtomicUsize::new(1),
+            is_abandoned: AtomicBool::new(false),
         };
         Self {
             shared,
@@ -142,6 +145,18 @@ impl FileWriter {
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             node.size = self.bytes;
         }
+        self.stream.done_with_one(&self.shared)
+    }
+
+    /// Leaves the file out: it cannot be had whole. The backup goes on without it; what was stored of it is found again
+    /// by who stores the same, else it goes with a prune.
+    ///
+    /// # Errors
+    /// The first failure of the backup, wherever it was.
+    pub fn abandon(mut self) -> Result<(), BackupError> {
+        self.is_finished = true;
+        self.stream.is_abandoned.store(true, Ordering::Release);
+        self.shared.stream_is_finished(&self.stream.path);
         self.stream.done_with_one(&self.shared)
     }
 
@@ -247,6 +262,10 @@ impl Stream {
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner),
         );
+        if self.is_abandoned.load(Ordering::Acquire) {
+            shared.file_is_done();
+            return Ok(());
+        }
         node.content = Some(pieces.concat());
         let inserted = shared.insert(&self.path, node);
         shared.file_is_done();
