@@ -5,12 +5,14 @@
 //! async runtime that waits for the network is hidden in `runtime.rs` and nowhere else.
 //!
 //! Beside that, [`HttpApi`]: the same client for servers that are asked and answer, and are no stores.
+//! And there is [`s3`]: a client for buckets that are backed up or restored, whatever is in them.
 //!
 //! Absent on purpose: what a vault is. A store moves whole objects and knows no more of them than
 //! which folder they lie in.
 
 mod cloud;
 mod error;
+mod escape;
 mod http;
 mod limited;
 mod open;
@@ -18,8 +20,10 @@ mod recording;
 mod retrying;
 mod retrying_locks;
 mod runtime;
+pub mod s3;
 mod settings;
 mod sftp;
+mod xml;
 
 pub use cloud::{
     azure::azure,

@@ -55,8 +55,33 @@ impl RetryPolicy {
 /// there is what we wrote, it was us.
 pub struct Retrying<S> {
     pub(crate) inner: S,
+    tries: Tries,
+}
+
+/// Tries again as a policy says; remembers whether the store ever answered.
+#[derive(Debug)]
+pub(crate) struct Tries {
     policy: RetryPolicy,
     has_answered: AtomicBool,
+}
+
+/// A failure that [`Tries`] can judge.
+pub(crate) trait Failing: std::error::Error {
+    /// The answer of the system or of the store.
+    fn answer(&self) -> &std::io::Error;
+
+    /// Whether the failure has a meaning to the caller, as "not there" has. It is not tried again.
+    fn is_an_answer(&self) -> bool;
+}
+
+impl Failing for StoreError {
+    fn answer(&self) -> &std::io::Error {
+        &self.source
+    }
+
+    fn is_an_answer(&self) -> bool {
+        self.kind != StoreErrorKind::Other
+    }
 }
 
 impl<S: Store> Retrying<S> {
@@ -64,16 +89,36 @@ impl<S: Store> Retrying<S> {
     pub fn new(inner: S, policy: RetryPolicy) -> Self {
         Self {
             inner,
+            tries: Tries::new(policy),
+        }
+    }
+
+    /// The argument of `action` tells whether a try before it failed.
+    pub(crate) fn keep_trying<T>(
+        &self,
+        action: impl FnMut(bool) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.tries.run(action)
+    }
+
+    fn is_ours(&self, key: &ObjectKey, content: &[u8]) -> bool {
+        self.inner.read(key).is_ok_and(|found| found == content)
+    }
+}
+
+impl Tries {
+    pub(crate) fn new(policy: RetryPolicy) -> Self {
+        Self {
             policy,
             has_answered: AtomicBool::new(false),
         }
     }
 
-    /// The last argument of `action` tells whether a try before it failed.
-    pub(crate) fn keep_trying<T>(
+    /// The argument of `action` tells whether a try before it failed.
+    pub(crate) fn run<T, E: Failing>(
         &self,
-        mut action: impl FnMut(bool) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+        mut action: impl FnMut(bool) -> Result<T, E>,
+    ) -> Result<T, E> {
         let start = Instant::now();
         for failures in 1.. {
             let error = match action(failures > 1) {
@@ -89,7 +134,7 @@ impl<S: Store> Retrying<S> {
                 return Err(error);
             }
             tracing::warn!(
-                %error, cause = %error.source, pause_ms = pause.as_millis(), failures,
+                %error, cause = %error.answer(), pause_ms = pause.as_millis(), failures,
                 "the store failed; trying again"
             );
             sleep(pause);
@@ -98,8 +143,8 @@ impl<S: Store> Retrying<S> {
     }
 
     /// A refusal is an answer, too.
-    fn remember_answer(&self, error: &StoreError) {
-        if error.kind != StoreErrorKind::Other || refusal_in(&error.source).is_some() {
+    fn remember_answer(&self, error: &impl Failing) {
+        if error.is_an_answer() || refusal_in(error.answer()).is_some() {
             self.has_answered.store(true, Ordering::Relaxed);
         }
     }
@@ -111,20 +156,16 @@ impl<S: Store> Retrying<S> {
             self.policy.deadline_of_strangers
         }
     }
-
-    fn is_ours(&self, key: &ObjectKey, content: &[u8]) -> bool {
-        self.inner.read(key).is_ok_and(|found| found == content)
-    }
 }
 
 /// Whether the same operation may well succeed in a while.
-fn is_passing(error: &StoreError) -> bool {
-    if let Some(refusal) = refusal_in(&error.source) {
+fn is_passing(error: &impl Failing) -> bool {
+    if let Some(refusal) = refusal_in(error.answer()) {
         return refusal.is_passing();
     }
-    error.kind == StoreErrorKind::Other
+    !error.is_an_answer()
         && matches!(
-            error.source.kind(),
+            error.answer().kind(),
             ErrorKind::TimedOut
                 | ErrorKind::ConnectionRefused
                 | ErrorKind::ConnectionReset

@@ -7,7 +7,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 use crate::{error::io_error_in, http::Refusal};
 
 /// Why a request failed.
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Local(io::Error),
     Cloud(object_store::Error),
     Http(HttpError),
@@ -74,7 +74,7 @@ impl Failure {
     }
 
     /// Its kind as callers act on it, and the store's words without URL, which may be signed.
-    pub(super) fn into_io(self) -> io::Error {
+    pub(crate) fn into_io(self) -> io::Error {
         let error = match self {
             Self::Local(error) => return error,
             Self::Cloud(error) => error,

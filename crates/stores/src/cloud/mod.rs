@@ -2,7 +2,7 @@
 
 pub(crate) mod azure;
 mod creation;
-mod failure;
+pub(crate) mod failure;
 pub(crate) mod gcs;
 mod locks;
 mod name;

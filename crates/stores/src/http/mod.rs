@@ -6,7 +6,7 @@ mod body;
 mod refusal;
 mod tls;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use object_store::{
     ClientOptions,
@@ -35,7 +35,20 @@ pub(crate) struct Connector {
 impl Connector {
     /// With these TLS settings; a transfer that moves no byte for `stall` is given up.
     pub(crate) fn new(tls: rustls::ClientConfig, stall: Duration) -> Result<Self, String> {
-        let client = reqwest::Client::builder()
+        Self::resolving(tls, stall, None)
+    }
+
+    /// As [`Connector::new`]; a host of that name is reached at that address. The port of the URL counts.
+    pub(crate) fn resolving(
+        tls: rustls::ClientConfig,
+        stall: Duration,
+        resolved: Option<(&str, SocketAddr)>,
+    ) -> Result<Self, String> {
+        let mut builder = reqwest::Client::builder();
+        if let Some((host, address)) = resolved {
+            builder = builder.resolve(host, address);
+        }
+        let client = builder
             .tls_backend_preconfigured(tls)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE)

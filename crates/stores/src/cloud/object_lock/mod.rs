@@ -24,7 +24,10 @@ pub(super) use sign::Signatures;
 pub(super) use writing::{LockUntil, LockingConnector};
 
 use super::{Failure, name::Names};
-use crate::http::{Connector, Refusal};
+use crate::{
+    escape::escaped,
+    http::{Connector, Refusal},
+};
 
 /// How a lock is meant. Source: AWS, "Object Lock retention modes".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,18 +282,4 @@ fn refusal(status: StatusCode, body: &str) -> Failure {
 fn strange(reason: &str) -> Failure {
     let said = format!("the store's answer cannot be understood: {reason}");
     io::Error::new(io::ErrorKind::InvalidData, said).into()
-}
-
-/// Everything but what is plain in a query.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                escaped.push(char::from(byte));
-            }
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }

@@ -1,25 +1,11 @@
 //! The few answers of S3 about locks and versions.
 //!
-//! They are flat, and `<` never stands in a text, so that an element is found by its tags. What is not found is an error.
 //! Source: AWS, "ListObjectVersions", "GetObjectRetention", "GetObjectLockConfiguration".
 
-use jiff::Timestamp;
 use rekindle_vault::store::{ObjectVersion, PageMark};
 
 use super::super::name::Names;
-
-/// What is between the first `<name>` and the next `</name>`.
-pub(super) fn text<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
-}
-
-pub(super) fn time(xml: &str, name: &str) -> Result<Timestamp, String> {
-    let text = text(xml, name).ok_or_else(|| format!("there is no {name}"))?;
-    text.trim()
-        .parse()
-        .map_err(|_| format!("{name} is no time: `{text}`"))
-}
+pub(super) use crate::xml::{text, time, unescaped};
 
 /// A page of versions; names that are not ours are left out.
 pub(super) fn versions(
@@ -90,37 +76,6 @@ fn version(xml: &str, is_marker: bool, names: &Names) -> Result<Option<ObjectVer
         size_bytes,
         tag: unescaped(text(xml, "ETag").unwrap_or_default())?,
     }))
-}
-
-/// XML's own five names and numbers of characters.
-fn unescaped(text: &str) -> Result<String, String> {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('&') {
-        let bad = || "a text of the answer is escaped wrongly".to_owned();
-        let (name, after) = after.split_once(';').ok_or_else(bad)?;
-        plain.push_str(before);
-        plain.push(match name {
-            "amp" => '&',
-            "lt" => '<',
-            "gt" => '>',
-            "quot" => '"',
-            "apos" => '\'',
-            number => character(number).ok_or_else(bad)?,
-        });
-        rest = after;
-    }
-    plain.push_str(rest);
-    Ok(plain)
-}
-
-fn character(number: &str) -> Option<char> {
-    let number = number.strip_prefix('#')?;
-    let code = match number.strip_prefix('x') {
-        Some(hex) => u32::from_str_radix(hex, 16),
-        None => number.parse(),
-    };
-    char::from_u32(code.ok()?)
 }
 
 #[cfg(test)]
