@@ -1,7 +1,8 @@
 //! Why a dataset was not captured or not brought back.
 
 use rekindle_postgres as pg;
-use rekindle_stack::SecretError;
+use rekindle_stack::{S3CredentialsError, SecretError};
+use rekindle_stores::{OpenStoreError, s3::S3Error};
 use rekindle_vault::{BackupError, VaultError, store::FileKind};
 
 use crate::meilisearch::MeilisearchError;
@@ -72,6 +73,28 @@ pub enum CaptureError {
     /// Files and directories.
     #[error(transparent)]
     Files(#[from] crate::files::FilesError),
+    /// An S3 server refused or went away.
+    #[error(transparent)]
+    S3(#[from] S3Error),
+    /// An S3 server's settings cannot be used.
+    #[error(transparent)]
+    S3Settings(#[from] OpenStoreError),
+    /// The access keys of an S3 server are in no format that we know.
+    #[error("the access keys of {endpoint}")]
+    S3Keys {
+        /// The server.
+        endpoint: String,
+        /// What is missing.
+        source: S3CredentialsError,
+    },
+    /// Not one object of a bucket may be read.
+    #[error("the access keys may list bucket `{bucket}`, but read none of its {objects} objects")]
+    S3NothingReadable {
+        /// Which.
+        bucket: String,
+        /// How many there are.
+        objects: u64,
+    },
     /// A secret cannot be read.
     #[error("read the password")]
     Secret(#[from] SecretError),
@@ -94,6 +117,16 @@ impl CaptureError {
                     .to_owned(),
             ),
             Self::Backup(BackupError::Vault(error)) => vault_hint(error),
+            Self::S3(error) => error.hint().map(str::to_owned),
+            Self::S3Settings(error) => error.hint().map(str::to_owned),
+            Self::S3Keys { .. } => Some(
+                "`credentials_file` names a file with lines AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…, or \
+                 ACCESS:SECRET"
+                    .to_owned(),
+            ),
+            Self::S3NothingReadable { .. } => {
+                Some("give them the rights s3:GetObject and s3:GetObjectVersion".to_owned())
+            }
             _ => None,
         }
     }

@@ -148,6 +148,10 @@ pub fn dataset_of(
             let sets = files::FileSets::from_settings(settings, surroundings)?;
             Ok(Some(Box::new(sets)))
         }
+        stack::Dataset::S3(settings) => {
+            let buckets = s3::S3Buckets::from_settings(settings, surroundings)?;
+            Ok(Some(Box::new(buckets)))
+        }
         _ => Ok(None),
     }
 }

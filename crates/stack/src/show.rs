@@ -282,6 +282,11 @@ fn dataset(dataset: &Dataset) -> Yaml {
             map.add("endpoint", Yaml::text(&s3.endpoint));
             map.add("buckets", Yaml::list(&s3.buckets));
             map.secret("credentials", Some(&s3.credentials));
+            map.maybe("region", s3.region.as_ref());
+            map.maybe("path_style", s3.path_style);
+            map.maybe("ca_file", s3.ca_file.as_ref().map(|path| path.display()));
+            map.add("versions", Yaml::text(s3.versions));
+            map.add("tags", Yaml::text(s3.tags));
         }
         Dataset::Meilisearch(search) => {
             map.add("url", Yaml::text(&search.url));

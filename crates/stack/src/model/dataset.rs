@@ -190,6 +190,44 @@ pub struct S3Dataset {
     /// Access keys: lines `AWS_ACCESS_KEY_ID=…` and `AWS_SECRET_ACCESS_KEY=…`, an AWS credentials
     /// file, or `ACCESS:SECRET`.
     pub credentials: SecretSource,
+    /// The region that requests are signed for. Default: `us-east-1`, which most servers take.
+    pub region: Option<String>,
+    /// Whether a bucket's name stands in the path of the URL (the default), not in its host.
+    pub path_style: Option<bool>,
+    /// PEM file of the authority that signed the store's certificate, besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Which versions of objects are captured, where a bucket keeps several.
+    #[schemars(extend("default" = "all"))]
+    pub versions: S3Versions,
+    /// When the tags of objects are read, which costs a request each.
+    #[schemars(extend("default" = "new"))]
+    pub tags: S3Tags,
+}
+
+choice! {
+    /// Which versions of objects are captured.
+    #[derive(Default)]
+    "choice of versions" S3Versions {
+        /// All that there are, and delete markers.
+        #[default]
+        All = "all",
+        /// What a reader sees who asks for none.
+        Current = "current",
+    }
+}
+
+choice! {
+    /// When the tags of objects are read.
+    #[derive(Default)]
+    "choice of tags" S3Tags {
+        /// With the object, when it is new or changed. Tags that are set later are not noticed.
+        #[default]
+        New = "new",
+        /// Of every object in every backup.
+        Always = "always",
+        /// Never.
+        Never = "never",
+    }
 }
 
 /// A MeiliSearch server.

@@ -10,7 +10,7 @@ mod vault;
 
 pub use dataset::{
     CaptureMethod, Dataset, FilesDataset, LogicalDump, MeilisearchDataset, PostgresDataset,
-    RedisDataset, RedisPart, S3Dataset, WalMode,
+    RedisDataset, RedisPart, S3Dataset, S3Tags, S3Versions, WalMode,
 };
 pub use rules::{
     Check, CheckLevel, Contact, EnvFile, Expectation, Notification, NotifyOn, Retention,

@@ -203,10 +203,20 @@ fn s3(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<S3Dataset> {
     let endpoint = f.required("endpoint", ctx, scalar::http_url);
     let buckets = f.filled_list("buckets", ctx, scalar::filled_text);
     let credentials = f.required_secret("credentials", ctx);
+    let region = f.optional("region", ctx, scalar::filled_text);
+    let path_style = f.optional("path_style", ctx, scalar::boolean);
+    let ca_file = f.path("ca_file", ctx);
+    let versions = f.optional("versions", ctx, scalar::choice);
+    let tags = f.optional("tags", ctx, scalar::choice);
     Some(S3Dataset {
         endpoint: endpoint?,
         buckets,
         credentials: credentials?,
+        region,
+        path_style,
+        ca_file,
+        versions: versions.unwrap_or_default(),
+        tags: tags.unwrap_or_default(),
     })
 }
 

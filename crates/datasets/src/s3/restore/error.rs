@@ -1,0 +1,67 @@
+//! Why objects were not brought back.
+
+use rekindle_stores::s3::S3Error;
+use rekindle_vault::VaultError;
+
+use crate::{CaptureError, InPlaceError, vault_hint};
+
+/// Why objects were not brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum S3RestoreError {
+    /// The server refused or went away.
+    #[error(transparent)]
+    S3(#[from] S3Error),
+    /// The vault could not be read.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// What the point holds of an object could not be read, or is not what its list says.
+    #[error("read `{path}` of the recovery point")]
+    Content {
+        /// Its place.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not done; nothing was changed.
+    #[error("{reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+}
+
+impl S3RestoreError {
+    pub(in crate::s3) fn refused(reason: impl Into<String>, hint: &str) -> Self {
+        Self::Refused {
+            reason: reason.into(),
+            hint: Some(hint.to_owned()),
+        }
+    }
+
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::S3(error) => error.hint().map(str::to_owned),
+            Self::Vault(error) => vault_hint(error),
+            Self::Content { .. } => None,
+            Self::Refused { hint, .. } => hint.clone(),
+        }
+    }
+}
+
+impl From<S3RestoreError> for InPlaceError {
+    fn from(error: S3RestoreError) -> Self {
+        match error {
+            S3RestoreError::S3(error) => Self::Service(Box::new(CaptureError::S3(error))),
+            S3RestoreError::Vault(error) => Self::Vault(error),
+            S3RestoreError::Content { path, source } => Self::Io {
+                doing: format!("read `{path}` of the recovery point"),
+                source,
+            },
+            S3RestoreError::Refused { reason, hint } => Self::Refused { reason, hint },
+        }
+    }
+}
