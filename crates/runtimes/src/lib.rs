@@ -255,7 +255,7 @@ pub trait Sandbox: Send {
 pub fn open(stack: &Stack) -> Result<Arc<dyn Runtime>, RuntimeError> {
     match &stack.runtime {
         Kind::Process => Ok(Arc::new(process::ProcessRuntime::open(stack)?)),
-        Kind::Compose { project } => {
+        Kind::Compose { project, .. } => {
             let project = project.as_deref().unwrap_or(stack.name.as_str());
             Ok(Arc::new(docker::Docker::open(project)?))
         }

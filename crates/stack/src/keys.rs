@@ -35,6 +35,7 @@ pub(crate) const OPEN_KEYS: &[&str] = &[
     "exclude",
     "expect",
     "file",
+    "files",
     "gone",
     "hook_limit",
     "hourly",

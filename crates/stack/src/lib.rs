@@ -11,7 +11,9 @@
 
 mod address;
 mod choice;
+pub mod compose;
 mod cron;
+pub mod discover;
 mod excerpt;
 mod find;
 mod keys;
@@ -46,5 +48,5 @@ pub use s3_credentials::{S3Credentials, S3CredentialsError};
 pub use schema::json_schema;
 pub use secret::{MAX_SECRET_BYTES, Secret, SecretError, SecretSource};
 pub use show::show;
-pub use template::template;
+pub use template::{TemplateServices, template};
 pub use url::{ServiceUrl, UrlError};

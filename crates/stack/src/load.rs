@@ -104,11 +104,12 @@ fn understand(
     let mask = Mask::of_tree(&root);
     let mut ctx = Context::new(absolute.parent().unwrap_or(Path::new("")));
     let stack = read::stack(&root, &mut ctx);
-    let Some(stack) = stack.filter(|_| ctx.errors.is_empty()) else {
+    let Some(mut stack) = stack.filter(|_| ctx.errors.is_empty()) else {
         return Err(ConfigErrors::Invalid(problems(
             ctx.errors, text, origin, &mask,
         )));
     };
+    stack.path = absolute.to_owned();
     let mut unreadable = Vec::new();
     if look_at_secrets {
         for secret in std::mem::take(&mut ctx.secrets) {

@@ -74,7 +74,9 @@ fn expanded(properties: Map<String, Value>) -> Map<String, Value> {
             forbid_null(property);
             if property.remove(SECRET).is_some() {
                 let file = format!("A file that holds `{key}` and nothing else.");
-                let env = format!("The environment variable that holds `{key}`.");
+                let env = format!(
+                    "The variable that holds `{key}`: of the environment, else of `env.file`."
+                );
                 all.insert(
                     format!("{key}_file"),
                     json!({"type": "string", "description": file}),

@@ -45,6 +45,13 @@ pub enum SecretSource {
     File(PathBuf),
     /// An environment variable.
     Env(String),
+    /// An environment variable, or, if it is not set, a line of the stack's `env.file`.
+    EnvOrFile {
+        /// The name of the variable.
+        name: String,
+        /// The file.
+        file: PathBuf,
+    },
     /// Written in `rekindle.yaml` itself.
     Inline(Secret),
 }
@@ -79,6 +86,14 @@ pub enum SecretError {
     /// The variable is set to nothing.
     #[error("environment variable {0} is empty")]
     EnvEmpty(String),
+    /// The variable is not set, and not in the stack's `env.file` either.
+    #[error("{name} is no environment variable, and not in {} either", file.display())]
+    NotInEnvFile {
+        /// The variable.
+        name: String,
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 impl SecretSource {
@@ -94,6 +109,10 @@ impl SecretSource {
                 Ok(text) => Ok(Secret::new(text)),
                 Err(_) => Err(SecretError::EnvMissing(name.clone())),
             },
+            Self::EnvOrFile { name, file } => match std::env::var(name) {
+                Ok(text) if !text.is_empty() => Ok(Secret::new(text)),
+                _ => read_env_file(name, file),
+            },
             Self::Inline(secret) => Ok(secret.clone()),
         }
     }
@@ -105,9 +124,35 @@ impl SecretSource {
     pub fn is_readable_by_others(&self) -> bool {
         match self {
             Self::File(path) => is_exposed(path, Path::new("/run/secrets")),
+            Self::EnvOrFile { name, file } => {
+                std::env::var_os(name).is_none() && others_may_read(file)
+            }
             Self::Env(_) | Self::Inline(_) => false,
         }
     }
+}
+
+fn read_env_file(name: &str, file: &Path) -> Result<Secret, SecretError> {
+    let failed = |source| SecretError::Read {
+        path: file.to_owned(),
+        source,
+    };
+    let data = file.metadata().map_err(failed)?;
+    if !data.is_file() {
+        return Err(SecretError::NotAFile(file.to_owned()));
+    }
+    if data.len() > crate::compose::MAX_COMPOSE_BYTES {
+        return Err(SecretError::TooLarge(file.to_owned()));
+    }
+    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(failed)?);
+    let mut read = crate::compose::parse_dotenv(&text, &|name| std::env::var(name).ok());
+    let value = read.values.remove(name).filter(|value| !value.is_empty());
+    value
+        .map(Secret::new)
+        .ok_or_else(|| SecretError::NotInEnvFile {
+            name: name.to_owned(),
+            file: file.to_owned(),
+        })
 }
 
 fn is_exposed(path: &Path, container_mount: &Path) -> bool {

@@ -76,7 +76,9 @@ impl Entries {
             Some(SecretSource::File(path)) => {
                 self.add(&format!("{key}_file"), Yaml::text(path.display()));
             }
-            Some(SecretSource::Env(name)) => self.add(&format!("{key}_env"), Yaml::text(name)),
+            Some(SecretSource::Env(name) | SecretSource::EnvOrFile { name, .. }) => {
+                self.add(&format!("{key}_env"), Yaml::text(name))
+            }
             Some(SecretSource::Inline(secret)) => self.add(key, Yaml::text(secret)),
             None => {}
         }
@@ -97,7 +99,13 @@ fn runtime(runtime: &Runtime) -> Yaml {
     };
     map.add("kind", Yaml::text(kind));
     match runtime {
-        Runtime::Compose { project } => map.maybe("project", project.as_ref()),
+        Runtime::Compose { project, files } => {
+            map.maybe("project", project.as_ref());
+            if !files.is_empty() {
+                let files: Vec<_> = files.iter().map(|file| file.display()).collect();
+                map.add("files", Yaml::list(&files));
+            }
+        }
         Runtime::Kubernetes { namespace, context } => {
             map.maybe("namespace", namespace.as_ref());
             map.maybe("context", context.as_ref());

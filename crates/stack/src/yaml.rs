@@ -29,6 +29,11 @@ impl Yaml {
         out
     }
 
+    /// A value on one line; of a mapping only `{}`.
+    pub(crate) fn inline(&self) -> String {
+        self.flow()
+    }
+
     fn is_block(&self) -> bool {
         match self {
             Self::Map(entries) => !entries.is_empty(),

@@ -18,7 +18,8 @@ fn the_example_is_read_without_a_warning() {
     assert_eq!(
         loaded.stack.runtime,
         Runtime::Compose {
-            project: Some("nchat".into())
+            project: Some("nchat".into()),
+            files: Vec::new(),
         }
     );
     let names: Vec<_> = loaded
@@ -178,7 +179,7 @@ fn a_template_is_read_without_a_warning() {
             &at,
             None,
             Path::new("/etc/rekindle/pass word"),
-            postgres,
+            &postgres.map_or(TemplateServices::Example, TemplateServices::Postgres),
         );
         let loaded = Stack::parse(&text, Path::new("/etc/rekindle/rekindle.yaml"));
         let loaded = loaded.unwrap_or_else(|e| panic!("{e}\n{text}"));
@@ -194,7 +195,13 @@ fn a_template_is_read_without_a_warning() {
     }
     let at = VaultLocation::parse("s3://bucket/vault", Path::new("/")).unwrap();
     let keys = Some(Path::new("/run/access keys"));
-    let text = template(&name, &at, keys, Path::new("/p"), None);
+    let text = template(
+        &name,
+        &at,
+        keys,
+        Path::new("/p"),
+        &TemplateServices::Example,
+    );
     let loaded = Stack::parse(&text, Path::new("/r.yaml")).unwrap();
     assert!(loaded.warnings.is_empty());
     assert!(
@@ -207,7 +214,13 @@ fn the_commented_out_part_of_a_template_is_right_as_well() {
     let name: Name = "shop".parse().unwrap();
     let at = VaultLocation::Local("/backups".into());
     let url = ServiceUrl::parse("postgres://app@localhost/shop", &["postgres"]).unwrap();
-    let text = template(&name, &at, None, Path::new("/p"), Some(&url));
+    let text = template(
+        &name,
+        &at,
+        None,
+        Path::new("/p"),
+        &TemplateServices::Postgres(&url),
+    );
     let uncommented: String = text
         .lines()
         .map(|line| match line.trim_start().strip_prefix("# ") {

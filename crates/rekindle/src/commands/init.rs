@@ -1,6 +1,7 @@
 //! `rekindle init`.
 
 mod password;
+mod project;
 
 use std::{
     env, fs,
@@ -10,10 +11,11 @@ use std::{
 
 use clap::Args;
 use rekindle_recovery::RecoveryError;
-use rekindle_stack::{FILE_NAME, Name, ServiceUrl, Stack, VaultLocation};
+use rekindle_stack::{FILE_NAME, Name, ServiceUrl, Stack, TemplateServices, VaultLocation};
 use rekindle_vault::{VaultError, durable};
 use serde_json::json;
 
+use self::project::Found;
 use crate::{
     app::App,
     errors::{CliError, Exit},
@@ -22,6 +24,9 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
+  rekindle init                          in the directory of a Compose file: finds out what to back up
+  rekindle init --compose /srv/shop/compose.yaml
+  rekindle init --patch                  restart policies and health checks that the project lacks
   rekindle init --postgres postgres://backup@localhost:5432/postgres
   rekindle init /etc/rekindle --stack shop --vault /backups/vault
   rekindle init --vault \"s3://bucket/vault\" --credentials-file s3-keys
@@ -51,6 +56,13 @@ pub struct InitArgs {
     /// A PostgreSQL server to back up
     #[arg(long, value_name = "URL", value_parser = parse_postgres)]
     postgres: Option<ServiceUrl>,
+    /// A Compose file to find out what to back up; again for each that is merged into it. Default: those that Compose
+    /// finds in the directory of the new rekindle.yaml
+    #[arg(long, value_name = "FILE", conflicts_with = "postgres")]
+    compose: Vec<PathBuf>,
+    /// Print a Compose file with the restart policies and health checks that the project lacks, and write nothing
+    #[arg(long, conflicts_with_all = ["postgres", "dry_run"])]
+    patch: bool,
     /// Print what would be written, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -66,6 +78,8 @@ struct Layout {
     is_secret: bool,
     /// Whether the services in the text are made up.
     is_example: bool,
+    /// What the services were found in.
+    found: Option<Found>,
 }
 
 /// Writes the configuration and the password, and makes the vault.
@@ -73,6 +87,9 @@ struct Layout {
 /// # Errors
 /// If the configuration exists, or something could not be written; what was written stays.
 pub fn run(app: &App, args: &InitArgs, out: &mut dyn Write) -> Result<Exit, CliError> {
+    if args.patch {
+        return project::patch(app, args, out);
+    }
     let layout = layout(app, args)?;
     refuse_to_overwrite(&layout.config)?;
     if args.dry_run {
@@ -84,6 +101,9 @@ pub fn run(app: &App, args: &InitArgs, out: &mut dyn Write) -> Result<Exit, CliE
     let mode = if layout.is_secret { 0o600 } else { 0o644 };
     durable::create(&layout.config, layout.text.as_bytes(), mode)
         .map_err(CliError::io("write", layout.config.display()))?;
+    if let Some(found) = &layout.found {
+        project::write_secrets(app, found, folder)?;
+    }
     let is_new_vault = make_vault(&layout)?;
     tell(app, &layout, is_new_password, is_new_vault, out)?;
     Ok(Exit::Done)
@@ -111,21 +131,35 @@ fn layout(app: &App, args: &InitArgs) -> Result<Layout, CliError> {
             "write the access keys to it first; the guide to stores says how",
         ));
     }
-    let stack = match &args.stack {
-        Some(name) => name.clone(),
-        None => stack_name(&folder)?,
-    };
     let postgres = args.postgres.as_ref();
+    let found = match postgres {
+        Some(_) => None,
+        None => project::find(args, &folder)?,
+    };
+    let of_project = found
+        .as_ref()
+        .and_then(|found| found.project.name.parse().ok());
+    let stack = match (&args.stack, of_project) {
+        (Some(name), _) => name.clone(),
+        (None, Some(name)) => name,
+        (None, None) => stack_name(&folder)?,
+    };
+    let services = match (postgres, &found) {
+        (Some(url), _) => TemplateServices::Postgres(url),
+        (None, Some(found)) => TemplateServices::Project(&found.proposal),
+        (None, None) => TemplateServices::Example,
+    };
     Ok(Layout {
         text: rekindle_stack::template(
             &stack,
             &vault,
             credentials_file.as_deref(),
             &password_file,
-            postgres,
+            &services,
         ),
         is_secret: postgres.is_some_and(|url| url.password().is_some()),
-        is_example: postgres.is_none(),
+        is_example: postgres.is_none() && found.is_none(),
+        found,
         config,
         password_file,
         vault,
@@ -182,7 +216,7 @@ fn dry_run(app: &App, layout: &Layout, out: &mut dyn Write) -> Result<Exit, CliE
             out,
             &json!({ "dry_run": true, "config": layout.config,
             "password_file": layout.password_file, "vault": layout.vault.to_string(),
-            "content": masked(layout)? }),
+            "content": masked(layout)?, "project": layout.found.as_ref().map(Found::to_json) }),
         )?;
         return Ok(Exit::Done);
     }
@@ -198,6 +232,15 @@ fn dry_run(app: &App, layout: &Layout, out: &mut dyn Write) -> Result<Exit, CliE
         layout.password_file.display()
     ));
     app.note(format_args!("would make a vault at {}", layout.vault));
+    if let Some(found) = &layout.found {
+        for file in &found.proposal.secrets {
+            app.note(format_args!(
+                "would write a secret of the project to {}",
+                file.name.display()
+            ));
+        }
+        found.remarks(app);
+    }
     Ok(Exit::Done)
 }
 
@@ -254,7 +297,7 @@ fn tell(
             out,
             &json!({ "config": layout.config, "password_file": layout.password_file,
             "vault": layout.vault.to_string(), "new_password": is_new_password,
-            "new_vault": is_new_vault }),
+            "new_vault": is_new_vault, "project": layout.found.as_ref().map(Found::to_json) }),
         )?;
     } else {
         let made = |is_new| if is_new { "made" } else { "kept" };
@@ -266,6 +309,12 @@ fn tell(
             made(is_new_vault),
             layout.vault
         )?;
+        if let Some(found) = &layout.found {
+            found.write_matrix(out)?;
+        }
+    }
+    if let Some(found) = &layout.found {
+        found.remarks(app);
     }
     let label = paint(
         &app.global,

@@ -15,6 +15,9 @@ pub struct Stack {
     /// The directory of `rekindle.yaml`, where relative paths begin.
     #[schemars(skip)]
     pub directory: PathBuf,
+    /// That file.
+    #[schemars(skip)]
+    pub path: PathBuf,
     /// Name of the stack.
     #[schemars(rename = "stack")]
     pub name: Name,
@@ -57,6 +60,10 @@ pub enum Runtime {
     Compose {
         /// Name of the Compose project. Default: the stack's name.
         project: Option<String>,
+        /// Its Compose files, in the order in which Compose is given them. Default: those that
+        /// Compose finds beside `rekindle.yaml`.
+        #[schemars(extend("default" = []))]
+        files: Vec<PathBuf>,
     },
     /// Kubernetes.
     Kubernetes {

@@ -143,7 +143,13 @@ impl<'n> Fields<'n> {
         }
         let source = match first.key.strip_prefix(key)? {
             "_file" => SecretSource::File(scalar::path(&first.value, ctx)?),
-            "_env" => SecretSource::Env(scalar::variable(&first.value, ctx)?),
+            "_env" => {
+                let name = scalar::variable(&first.value, ctx)?;
+                match ctx.env_file.clone() {
+                    Some(file) => SecretSource::EnvOrFile { name, file },
+                    None => SecretSource::Env(name),
+                }
+            }
             _ => SecretSource::Inline(Secret::new(scalar::filled_text(&first.value, ctx)?)),
         };
         ctx.secrets.push(FoundSecret {

@@ -9,7 +9,7 @@ mod service;
 mod stack;
 mod vault;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) use fields::Fields;
 pub(crate) use scalar::is_variable;
@@ -29,6 +29,8 @@ pub(crate) struct Context<'a> {
     pub secrets: Vec<FoundSecret>,
     /// Services named by others.
     pub references: Vec<Reference>,
+    /// The stack's `env.file`, where variables are looked up that are not set.
+    pub env_file: Option<PathBuf>,
 }
 
 /// Something to say about a place.
@@ -68,6 +70,7 @@ impl<'a> Context<'a> {
             warnings: vec![],
             secrets: vec![],
             references: vec![],
+            env_file: None,
         }
     }
 

@@ -21,6 +21,8 @@ pub(crate) fn stack(node: &Node, ctx: &mut Context<'_>) -> Option<Stack> {
         return None;
     }
     let mut f = Fields::of(node, "the stack", ctx)?;
+    let env = f.optional("env", ctx, rules::env_file);
+    ctx.env_file = env.as_ref().map(|env| env.file.clone());
     let name = f.required("stack", ctx, scalar::name);
     let runtime = f.optional("runtime", ctx, runtime).unwrap_or_default();
     let vault = f.required("vault", ctx, vault::vault);
@@ -36,7 +38,6 @@ pub(crate) fn stack(node: &Node, ctx: &mut Context<'_>) -> Option<Stack> {
     let notify = f
         .list("notify", ctx, rules::notification)
         .unwrap_or_default();
-    let env = f.optional("env", ctx, rules::env_file);
     let contacts = f.list("contacts", ctx, rules::contact).unwrap_or_default();
     f.finish(ctx);
     let services = services?;
@@ -47,6 +48,7 @@ pub(crate) fn stack(node: &Node, ctx: &mut Context<'_>) -> Option<Stack> {
         .collect();
     Some(Stack {
         directory: ctx.base.to_path_buf(),
+        path: std::path::PathBuf::new(),
         name: name?,
         runtime,
         vault: vault?,
@@ -91,6 +93,7 @@ fn runtime(node: &Node, ctx: &mut Context<'_>) -> Option<Runtime> {
     let runtime = match kind.as_str() {
         "compose" => Runtime::Compose {
             project: f.optional("project", ctx, scalar::filled_text),
+            files: f.list("files", ctx, scalar::path).unwrap_or_default(),
         },
         "kubernetes" => Runtime::Kubernetes {
             namespace: f.optional("namespace", ctx, scalar::filled_text),
