@@ -8,7 +8,7 @@ use crate::commands::{
     backup::BackupArgs, completion::CompletionArgs, config::ConfigCommand, copy::CopyCommand,
     export::ExportArgs, guard::GuardArgs, hold::HoldCommand, import::ImportArgs, init::InitArgs,
     kit::KitArgs, points::PointsArgs, restore::RestoreArgs, retention::RetentionCommand,
-    vault::VaultCommand, wal::WalCommand,
+    service::ServiceCommand, vault::VaultCommand, wal::WalCommand,
 };
 
 const AFTER_HELP: &str = "\
@@ -111,6 +111,9 @@ pub enum Command {
     Guard(GuardArgs),
     /// Bring data of a recovery point back to a directory, or one database to its server
     Restore(RestoreArgs),
+    /// Say how the services are; start and stop them in order
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Look after the WAL archive, with which any moment can be restored
     #[command(subcommand)]
     Wal(WalCommand),

@@ -13,6 +13,7 @@ use rekindle_recovery::{
     guard::GuardFinding,
     wal::{get::GetError, push::PushError},
 };
+use rekindle_runtimes::{RuntimeError, order::OrderError};
 use rekindle_stack::{ConfigErrors, ConfigNotFound, SecretError};
 use rekindle_vault::{PruneError, VaultError};
 use serde_json::json;
@@ -68,6 +69,12 @@ pub enum CliError {
     /// The library failed.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// What runs the services did not do as asked.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// There is no order in which services can be started.
+    #[error(transparent)]
+    Order(#[from] OrderError),
     /// A WAL file was not archived.
     #[error(transparent)]
     Push(#[from] PushError),
@@ -149,7 +156,11 @@ impl CliError {
 
     fn exit(&self) -> Exit {
         match self {
-            Self::NoConfig(_) | Self::Config(_) | Self::WrongUse { .. } => Exit::WrongUse,
+            Self::NoConfig(_)
+            | Self::Config(_)
+            | Self::WrongUse { .. }
+            | Self::Order(OrderError::Unknown { .. })
+            | Self::Runtime(RuntimeError::NoService { .. }) => Exit::WrongUse,
             Self::Recovery(
                 RecoveryError::UnknownService { .. }
                 | RecoveryError::UnknownCopy { .. }
@@ -172,6 +183,8 @@ impl CliError {
                 Some("`rekindle config check` reads it again once it is mended".into())
             }
             Self::Recovery(error) => error.hint(),
+            Self::Runtime(error) => error.hint(),
+            Self::Order(error) => error.hint(),
             Self::Push(error) => error.hint(),
             Self::Get(error) => error.hint(),
             Self::Prune(error) => error.hint(),

@@ -20,6 +20,7 @@ Commands:
   export      Write a recovery point as plain, dated files with checksums
   guard       Make a recovery point, run a command, and offer the way back if it fails
   restore     Bring data of a recovery point back to a directory, or one database to its server
+  service     Say how the services are; start and stop them in order
   wal         Look after the WAL archive, with which any moment can be restored
   retention   Show what need not be kept any longer, and remove it
   copy        Keep copies of the vault in other places, and say how far they are
@@ -88,6 +89,8 @@ fn every_command_explains_itself() {
         "import",
         "export",
         "guard",
+        "service list",
+        "service up",
         "wal windows",
         "copy run",
         "copy status",
@@ -127,6 +130,11 @@ fn every_command_explains_itself() {
         "points diff",
         "wal push",
         "wal get",
+        "service start",
+        "service stop",
+        "service restart",
+        "service logs",
+        "service down",
     ];
     for command in with_examples.iter().chain(&without) {
         let mut arguments: Vec<&str> = command.split(' ').collect();

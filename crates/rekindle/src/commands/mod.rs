@@ -16,6 +16,7 @@ pub mod kit;
 pub mod points;
 pub mod restore;
 pub mod retention;
+pub mod service;
 mod services;
 mod status;
 pub mod vault;
@@ -44,6 +45,7 @@ pub fn run(app: &App, command: &Command, out: &mut dyn Write) -> Result<Exit, Cl
         Command::Guard(args) => guard::run(app, args),
         Command::Points(args) => points::run(app, args, out),
         Command::Restore(args) => restore::run(app, args, out),
+        Command::Service(command) => service::run(app, command, out),
         Command::Wal(command) => wal::run(app, command, out),
         Command::Retention(command) => retention::run(app, command, out),
         Command::Copy(command) => copy::run(app, command, out),
