@@ -251,7 +251,7 @@ impl Capture<'_> {
 }
 
 /// What a writer of the vault said through `io::Write`.
-fn vault_failed(error: io::Error) -> CaptureError {
+pub(super) fn vault_failed(error: io::Error) -> CaptureError {
     match error.downcast::<BackupError>() {
         Ok(error) => error.into(),
         Err(_) => BackupError::Failed.into(),

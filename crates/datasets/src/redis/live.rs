@@ -19,6 +19,7 @@ use super::prepare::with_suffix;
 use super::rdb::{RdbError, RdbSummary, RdbVersion, read_rdb};
 use super::record::{LiveAside, LivePhase, RdbRecord, RedisAside};
 use super::sync::IncomingRdb;
+use super::undoing::{Undoing, undoing};
 use crate::{
     Aside, DatasetRecord, InPlaceError, InPlaceSteps, Journal, PointSource, RestoredInPlace,
 };
@@ -176,13 +177,21 @@ impl RedisServer {
     pub(super) fn undo_live(&self, aside: &LiveAside) -> Result<Vec<String>, InPlaceError> {
         let failed = |error| self.refused(error);
         let mut done = Vec::new();
+        let note = undoing(&aside.safety);
+        if let Some(earlier) = note.read().map_err(failed)? {
+            free(&self.options, earlier.master, earlier.masterauth_set).map_err(failed)?;
+            note.remove().map_err(failed)?;
+            done.push("ended an undo that had not come to its end".to_owned());
+        }
         if let Some(master) = aside.master {
             let mut client = Client::connect(&self.options).map_err(failed)?;
             let info = client.info("replication").map_err(failed)?;
             if follows(&info, master) {
                 done.push("made the server its own master again".to_owned());
             }
-            free(&self.options, master, aside.masterauth_set).map_err(failed)?;
+            // A restore that came to its end has taken it back; what is there now is somebody else's.
+            let takes_back = aside.masterauth_set && aside.phase != LivePhase::Restored;
+            free(&self.options, master, takes_back).map_err(failed)?;
         }
         if aside.phase == LivePhase::Copying {
             done.push("the server's data had not been touched".to_owned());
@@ -205,7 +214,13 @@ impl RedisServer {
             held.keys(),
             undone.display()
         ));
+        note.write(&Undoing {
+            master: meeting.address,
+            masterauth_set: meeting.sets_masterauth,
+        })
+        .map_err(failed)?;
         load(&self.options, &meeting, &aside.safety, &summary).map_err(failed)?;
+        note.remove().map_err(failed)?;
         done.push(format!("gave the server back its {} keys", summary.keys()));
         done.extend(persist(&self.options).map_err(failed)?);
         Ok(done)
@@ -231,7 +246,10 @@ impl RedisServer {
             let name = entry.file_name().to_string_lossy().into_owned();
             let rest = name.strip_prefix(&stem);
             if rest.is_some_and(|rest| {
-                rest == ".rdb" || rest.starts_with(".rdb.") || rest.starts_with("-undone-")
+                rest == ".rdb"
+                    || rest.starts_with(".rdb.")
+                    || rest.starts_with("-undone-")
+                    || rest == "-undoing.json"
             }) {
                 found.push(entry.path());
             }

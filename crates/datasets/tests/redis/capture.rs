@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, thread};
 
 use rekindle_datasets::redis::{
-    FileNames, RdbWay, RedisError, ServerVersion, check_rdb, prepare_directory,
+    FileNames, RdbWay, RedisError, ServerVersion, check_rdb, prepare_directory, store_rdb,
 };
 use rekindle_testing::redis::{FILLED, Flavour, Redis, Value};
 use rekindle_testing::skip::unless_available;
 use rekindle_testing::temp_dir;
+use rekindle_vault::{BackupOptions, SnapshotDraft, TreePath};
 
 use super::common::{Point, capture, described, new_vault, server};
 
@@ -250,6 +251,7 @@ fn an_rdb_of_somebody_else_is_read_to_its_end_also_within_gzip() {
         let packed = dir.path().join(format!("{flavour}.rdb.gz"));
         pack(&rdb, &packed);
         assert_eq!(check_rdb(&packed).unwrap().keys(), keys as u64, "{flavour}");
+        import(&packed, keys as u64);
         let bytes = fs::read(&rdb).unwrap();
         let other = dir.path().join("damaged.rdb");
         for place in [100, bytes.len() / 2, bytes.len() - 3] {
@@ -262,6 +264,18 @@ fn an_rdb_of_somebody_else_is_read_to_its_end_also_within_gzip() {
             check_rdb(&other).unwrap_err();
         }
     }
+}
+
+fn import(packed: &Path, keys: u64) {
+    let dir = temp_dir().unwrap();
+    let vault = new_vault(dir.path());
+    let backup = vault.start_backup(BackupOptions::default()).unwrap();
+    let record = store_rdb(&backup, &TreePath::new("cache/redis").unwrap(), packed).unwrap();
+    backup.finish(SnapshotDraft::default()).unwrap();
+    let rdb = record.rdb.unwrap();
+    assert_eq!(rdb.way, RdbWay::Imported);
+    assert_eq!(rdb.summary.keys(), keys);
+    assert!(record.imported.unwrap().ends_with(".rdb.gz"));
 }
 
 fn pack(from: &Path, to: &Path) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rekindle_datasets::redis::RedisAside;
 use rekindle_datasets::{Aside, Dataset, InPlaceError, Journal};
 use rekindle_testing::redis::{Flavour, Redis, Value};
+use rekindle_testing::skip::unless_available;
 use rekindle_testing::temp_dir;
 use rekindle_vault::store::LocalStore;
 use rekindle_vault::{Progress, Vault};
@@ -197,7 +198,7 @@ impl Journal for Written<'_> {
 
 const KILLED: &str = "REKINDLE_TEST_REDIS_KILLED";
 
-/// No test of its own: the process that [`a_restore_that_is_killed_leaves_a_way_back`] kills.
+/// No test of its own: the process that [`kill_while_it_loads`] kills.
 #[test]
 fn the_process_that_is_killed() {
     let Some(given) = std::env::var_os(KILLED) else {
@@ -215,59 +216,85 @@ fn the_process_that_is_killed() {
     let url = format!("redis://127.0.0.1:{port}");
     let dataset = super::common::described(&url, "", &dir.join("state"));
     let progress = Arc::new(Progress::default());
+    if dir.join("undo").exists() {
+        let journal = fs::read(dir.join("journal")).unwrap();
+        let _ = dataset.undo_in_place(&serde_json::from_slice(&journal).unwrap());
+        return;
+    }
     let mut journal = Written(&dir.join("journal"));
     let _ = dataset.restore_in_place(&point.source(&progress), &mut journal);
 }
 
-#[test]
-fn a_restore_that_is_killed_leaves_a_way_back() {
-    for flavour in Flavour::available() {
-        let dir = temp_dir().unwrap();
-        let vault = new_vault(&dir.path().join("vault"));
-        let mut redis = start(flavour, "yes");
-        redis.fill().unwrap();
-        let dataset = server(&redis, "", &dir.path().join("state"));
-        let point = capture(&vault, &dataset).unwrap();
-        fs::write(
-            dir.path().join("record"),
-            serde_json::to_vec(&point.record).unwrap(),
-        )
+/// Runs [`the_process_that_is_killed`], and kills it while the server loads: its old data is gone then.
+fn kill_while_it_loads(redis: &Redis, dir: &Path) {
+    // In microseconds for each key. It answers nobody meanwhile.
+    redis.call("CONFIG SET key-load-delay 2500").unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["in_place::the_process_that_is_killed", "--exact"])
+        .env(KILLED, format!("{} {}", redis.port(), dir.display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
         .unwrap();
-        let changed = change(&redis);
-        // So that it is still loading when we are killed, its old data gone. In microseconds for each key.
-        redis.call("CONFIG SET key-load-delay 3000").unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["in_place::the_process_that_is_killed", "--exact"])
-            .env(KILLED, format!("{} {}", redis.port(), dir.path().display()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        redis.wait_for_info("role", "slave").unwrap();
-        // It takes three seconds to load, and answers nobody meanwhile.
-        sleep(Duration::from_millis(1500));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        redis.wait_for_info("loading", "0").unwrap();
-        assert_eq!(
-            redis.info("role").unwrap().as_deref(),
-            Some("slave"),
-            "{flavour}"
-        );
-        redis.call("CONFIG SET key-load-delay 0").unwrap();
+    redis.wait_for_info("role", "slave").unwrap();
+    sleep(Duration::from_millis(1200));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    redis.wait_for_info("loading", "0").unwrap();
+    assert_eq!(redis.info("role").unwrap().as_deref(), Some("slave"));
+    redis.call("CONFIG SET key-load-delay 0").unwrap();
+}
 
-        let journal = fs::read(dir.path().join("journal")).unwrap();
-        let aside: Aside = serde_json::from_slice(&journal).unwrap();
-        assert!(matches!(aside, Aside::Redis(RedisAside::Live(_))));
-        let done = dataset.undo_in_place(&aside).unwrap();
-        assert!(done[0].contains("its own master again"), "{done:?}");
-        assert_eq!(redis.info("role").unwrap().as_deref(), Some("master"));
-        let masterauth = redis.call("CONFIG GET masterauth").unwrap();
-        assert_eq!(
-            masterauth.items().get(1).map(Value::text).as_deref(),
-            Some("")
-        );
-        assert_eq!(redis.content().unwrap(), changed, "{flavour}");
-        assert_eq!(restart_after_power_cut(&mut redis), changed, "{flavour}");
+fn is_free(redis: &Redis) {
+    assert_eq!(redis.info("role").unwrap().as_deref(), Some("master"));
+    let masterauth = redis.call("CONFIG GET masterauth").unwrap();
+    assert_eq!(
+        masterauth.items().get(1).map(Value::text).as_deref(),
+        Some("")
+    );
+}
+
+fn killed_restore_and_killed_undo(flavour: Flavour) {
+    if unless_available(flavour.program()).is_none() {
+        return;
     }
+    let dir = temp_dir().unwrap();
+    let vault = new_vault(&dir.path().join("vault"));
+    let mut redis = start(flavour, "yes");
+    redis.fill().unwrap();
+    let dataset = server(&redis, "", &dir.path().join("state"));
+    let point = capture(&vault, &dataset).unwrap();
+    let record = serde_json::to_vec(&point.record).unwrap();
+    fs::write(dir.path().join("record"), record).unwrap();
+    let changed = change(&redis);
+    kill_while_it_loads(&redis, dir.path());
+    let journal = fs::read(dir.path().join("journal")).unwrap();
+    let aside: Aside = serde_json::from_slice(&journal).unwrap();
+    assert!(matches!(aside, Aside::Redis(RedisAside::Live(_))));
+    // What undoes is killed as well.
+    fs::write(dir.path().join("undo"), "").unwrap();
+    dataset.undo_in_place(&aside).unwrap();
+    is_free(&redis);
+    assert_eq!(redis.content().unwrap(), changed, "{flavour}");
+    kill_while_it_loads(&redis, dir.path());
+    let done = dataset.undo_in_place(&aside).unwrap();
+    assert!(done[0].contains("ended an undo"), "{done:?}");
+    is_free(&redis);
+    assert_eq!(redis.content().unwrap(), changed, "{flavour}");
+    assert_eq!(restart_after_power_cut(&mut redis), changed, "{flavour}");
+}
+
+#[test]
+fn a_restore_and_an_undo_that_are_killed_leave_a_way_back_on_redis_6() {
+    killed_restore_and_killed_undo(Flavour::Redis6);
+}
+
+#[test]
+fn a_restore_and_an_undo_that_are_killed_leave_a_way_back_on_redis_7() {
+    killed_restore_and_killed_undo(Flavour::Redis7);
+}
+
+#[test]
+fn a_restore_and_an_undo_that_are_killed_leave_a_way_back_on_valkey() {
+    killed_restore_and_killed_undo(Flavour::Valkey9);
 }
