@@ -10,6 +10,7 @@ mod import;
 mod leave_out;
 mod names;
 mod plan;
+mod rdb;
 mod restore;
 mod sessions;
 mod tarball;
@@ -19,6 +20,7 @@ pub use checksum::verify_checksum;
 pub use import::{ImportOutcome, ImportPlan, ImportRequest, PlannedImport, import, plan_import};
 pub(crate) use leave_out::leave_out;
 pub use plan::{ForeignRestorePlan, PlannedDatabase, Swap, plan_foreign_restore};
+pub use rdb::{RdbOutcome, RdbPlan, RdbRequest, import_rdb, plan_rdb};
 pub use restore::{ForeignRestoreOutcome, RestoredDatabase, restore_foreign};
 pub use tarball::{
     Allowed, ImportKind, PlannedTarball, TarballOutcome, TarballPlan, TarballRequest, import_kind,

@@ -1,5 +1,6 @@
 //! `rekindle import`.
 
+mod rdb;
 mod tarball;
 
 use std::{io::Write, path::PathBuf, sync::Arc};
@@ -29,8 +30,8 @@ Examples:
   rekindle import all.sql --dry-run
   rekindle import index-20260131.tar.gz --service index --tag legacy
 
-Dumps of pg_dump and pg_dumpall, and tar archives (plain, gzip, zstd), are recognised by their content,
-and read to their end before anything is stored. A FILE.sha256 beside a file must fit. An archive with
+Dumps of pg_dump and pg_dumpall, tar archives (plain, gzip, zstd) and RDB files of Redis are recognised
+by their content, and read to their end before anything is stored. A FILE.sha256 beside a file must fit. An archive with
 `..`, absolute names, links that lead out or devices is refused. The point is tagged `imported`, and never counts as the service's newest state.
 A dump may also be restored where it lies: `rekindle restore --from FILE`.";
 
@@ -38,10 +39,11 @@ A dump may also be restored where it lies: `rekindle restore --from FILE`.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ImportArgs {
-    /// Dumps, directories of `pg_dump -Fd`, or tar archives of files
+    /// Dumps, directories of `pg_dump -Fd`, tar archives of files, or an RDB file of Redis
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The service that they are of. Default: the only one with PostgreSQL; of archives, with files
+    /// The service that they are of. Default: the only one with PostgreSQL; of archives, with files; of
+    /// an RDB, with Redis
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
     /// The database's name, where a dump does not tell it
@@ -73,10 +75,7 @@ pub fn run(app: &App, args: &ImportArgs, out: &mut dyn Write) -> Result<Exit, Cl
             "`--allow` is about archives of files",
             "leave it out",
         )),
-        ImportKind::Rdb => Err(CliError::wrong_use(
-            "this is a snapshot of Redis, which this version cannot import",
-            "put it into the server's directory as dump.rdb, and back the server up",
-        )),
+        ImportKind::Rdb => rdb::run(app, args, &stack, out),
     }
 }
 
