@@ -1,14 +1,18 @@
 //! Looks for what would make a backup or a restore fail, before it does.
 
 mod aside;
+mod clock;
+mod project;
 mod pushed_wal;
+mod reach;
 mod store;
 mod streamed_wal;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use rekindle_datasets::{dump_hint, postgres::PostgresCluster, with_causes};
+use rekindle_datasets::{Surroundings, dump_hint, postgres::PostgresCluster, with_causes};
 use rekindle_postgres::{Client, Mode, ServerIdentity, dump::Tools, identity};
+use rekindle_runtimes::Runtime;
 use rekindle_stack::{self as stack, Stack};
 use serde::Serialize;
 
@@ -53,8 +57,9 @@ pub fn doctor(stack: &Stack, config: &Path) -> Vec<Finding> {
     let mut findings = Findings::default();
     look_at_vault(stack, &mut findings);
     aside::look(replace::held(stack), &mut findings);
+    let runtime = project::look(stack, &mut findings);
     for service in &stack.services {
-        look_at_service(stack, service, config, &mut findings);
+        look_at_service(stack, service, config, runtime.as_ref(), &mut findings);
     }
     findings.0
 }
@@ -262,10 +267,17 @@ fn look_at_service(
     stack: &Stack,
     service: &stack::Service,
     config: &Path,
+    runtime: Option<&Arc<dyn Runtime>>,
     findings: &mut Findings,
 ) {
     let subject = service.name.as_str();
+    let surroundings = Surroundings {
+        service: service.name.to_string(),
+        directory: stack.directory.clone(),
+        runtime: runtime.cloned(),
+    };
     for dataset in &service.datasets {
+        reach::look(subject, dataset, &surroundings, findings);
         if let stack::Dataset::Postgres(settings) = dataset {
             match cluster_at(stack, subject, settings) {
                 Ok(cluster) => {
@@ -283,7 +295,7 @@ fn look_at_service(
                 Err(error) => findings.problem(subject, with_causes(&error), error.hint()),
             }
         } else if matches!(
-            crate::backup::dataset(stack, service, dataset, None),
+            crate::backup::dataset(stack, service, dataset, runtime),
             Ok(None)
         ) {
             findings.problem(
@@ -309,6 +321,7 @@ fn look_at_postgres(subject: &str, cluster: &PostgresCluster, findings: &mut Fin
     match identity(&mut client) {
         Ok(identity) => {
             findings.fine(subject, format!("PostgreSQL {} answers", identity.version));
+            clock::look_at_postgres(subject, &mut client, findings);
             look_at_settings(subject, &identity, findings);
         }
         Err(error) => findings.problem(

@@ -7,6 +7,7 @@
 //! every word that is printed.
 
 mod backup;
+mod configuration;
 pub mod copies;
 pub mod damage;
 mod database;
@@ -23,6 +24,7 @@ mod manifest;
 pub mod object_lock;
 mod point;
 pub mod pre_change;
+mod project;
 pub mod replace;
 mod restore;
 pub mod retention;
@@ -35,6 +37,7 @@ pub mod wal;
 pub use backup::{
     BackupOutcome, BackupRequest, PlannedDataset, backup, plan_backup, wake_services,
 };
+pub use configuration::{ConfigurationFile, ConfigurationRecord, ServiceImage};
 pub use database::{
     DatabaseRestoreOutcome, DatabaseRestoreRequest, DatabaseSource, database_source,
     restore_database,
@@ -43,6 +46,7 @@ pub use doctor::{Finding, FindingLevel, doctor};
 pub use error::RecoveryError;
 pub use manifest::{DatasetEntry, Manifest};
 pub use point::{Level, PointDetail, PointList, PointSummary, diff_points, points, show_point};
+pub use project::compose_project;
 pub use restore::{
     RestoreOutcome, RestorePlan, RestoreRequest, RestoredKind, plan_restore, restore,
 };

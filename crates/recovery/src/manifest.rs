@@ -5,7 +5,7 @@ use rekindle_datasets::{DatasetRecord, postgres::PostgresRecord};
 use rekindle_vault::{BlobKind, Index, Snapshot, Vault};
 use serde::{Deserialize, Serialize};
 
-use crate::{RecoveryError, tripwire::TripwireRecord};
+use crate::{RecoveryError, configuration::ConfigurationRecord, tripwire::TripwireRecord};
 
 /// Where the manifest lies in a recovery point.
 pub(crate) const PATH: &str = "recovery-point.json";
@@ -36,6 +36,9 @@ pub struct Manifest {
     /// What a person should know.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The configuration that lies beside the datasets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<ConfigurationRecord>,
     /// How far the moments of the datasets lie apart, in seconds; `None` if there is only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skew_seconds: Option<f64>,
@@ -101,6 +104,7 @@ impl Manifest {
             skipped: Vec::new(),
             partly: Vec::new(),
             warnings: Vec::new(),
+            configuration: None,
             skew_seconds: None,
         }
     }

@@ -1,4 +1,4 @@
-//! `rekindle init` in the directory of a Compose project.
+//! `rekindle init` in the directory of a Compose project, and what `doctor` says of it.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@ mod support;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
+use serde_json::Value;
 use support::Home;
 
 /// A copy of one of the projects that the reader of Compose files is tested with.
@@ -30,6 +31,15 @@ fn home_with(project: &str) -> Home {
 
 fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+fn texts(findings: &Value, level: &str) -> Vec<String> {
+    let findings = findings["findings"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    findings
+        .filter(|finding| finding["level"] == level)
+        .map(|finding| format!("{}: {}", text(&finding["subject"]), text(&finding["text"])))
+        .collect()
 }
 
 const MATRIX: &str = "
@@ -72,6 +82,64 @@ fn a_project_is_described_by_one_command_and_the_result_is_right() {
         compose,
         "the project is as it was"
     );
+}
+
+#[test]
+fn doctor_names_what_is_unprotected_and_what_is_down() {
+    let home = home_with("shop");
+    home.ok(&["init", "--stack", "shop"]);
+    let config = home.join("rekindle.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    // A port that nobody listens at, whatever else runs on this machine.
+    let free = rekindle_testing::free_port().unwrap().to_string();
+    let text = text.replace("25432", &free);
+    fs::write(&config, &text).unwrap();
+    let found = home.command(&["doctor", "--json"]).output().unwrap();
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    let problems = texts(&found, "problem");
+    assert!(
+        problems
+            .iter()
+            .any(|text| text.starts_with("db: connect to")),
+        "{problems:#?}"
+    );
+    assert!(
+        !problems.iter().any(|text| text.contains("unprotected")),
+        "{problems:#?}"
+    );
+    let advice = texts(&found, "advice");
+    let restart = "app: has no restart policy: after a crash or a reboot it stays down";
+    assert!(advice.iter().any(|text| text == restart), "{advice:#?}");
+    assert!(
+        advice
+            .iter()
+            .any(|text| text.starts_with("cache: has no health check")),
+        "{advice:#?}"
+    );
+
+    // The application's data forgotten, a service of the project and one too many.
+    let begin = text.find("  # Image example/app:1.\n  app:").unwrap();
+    let end = text[begin..].find("\n\n").unwrap() + begin;
+    let without = format!(
+        "{}  ghost:\n    stateless: true\n{}",
+        &text[..begin],
+        &text[end..]
+    );
+    fs::write(&config, without).unwrap();
+    let found = home.command(&["doctor", "--json"]).output().unwrap();
+    assert_eq!(found.status.code(), Some(1));
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    let problems = texts(&found, "problem");
+    let unprotected = "app: volume appdata (/data) is unprotected: no dataset covers it";
+    assert!(
+        problems.iter().any(|text| text == unprotected),
+        "{problems:#?}"
+    );
+    let advice = texts(&found, "advice");
+    let missing = "app: is in the project and not in rekindle.yaml: it is not brought back";
+    assert!(advice.iter().any(|text| text == missing), "{advice:#?}");
+    let ghost = "ghost: is in rekindle.yaml, and the project has no such service";
+    assert!(advice.iter().any(|text| text == ghost), "{advice:#?}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ use self::{
 };
 use crate::{
     PointSummary, RecoveryError,
+    configuration::add_configuration,
     manifest::Manifest,
     object_lock,
     runtime::runtime_of,
@@ -155,6 +156,8 @@ pub fn backup(vault: &Vault, request: &BackupRequest<'_>) -> Result<BackupOutcom
     }
     manifest.captured = Timestamp::now();
     manifest.skew_seconds = manifest.skew();
+    let configuration = add_configuration(&backup, request.stack, runtime.as_deref())?;
+    manifest.configuration = Some(configuration);
     let tripped = watch.keep(&manifest);
     let warnings = manifest.warnings.clone();
     manifest.warnings.extend(suspicions(&tripped));
