@@ -10,6 +10,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod containers;
 mod processes;
 mod promises;
 
