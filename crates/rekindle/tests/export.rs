@@ -385,7 +385,7 @@ fn archives_that_lead_out_are_damaged_or_are_not_what_they_should_be_are_refused
         "fine.tar.sha256",
         &format!("{}  fine.tar\n", "0".repeat(64)),
     );
-    refused("fine.tar", "the file beside it says 0000");
+    refused("fine.tar", "the file beside it says ID");
     home.run(&["import", "fine.tar", "--service", "nobody"])
         .fails_with(2, "nobody");
     home.run(&["import", "fine.tar", "up.tar", "vault-password"])

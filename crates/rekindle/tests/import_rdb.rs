@@ -49,7 +49,7 @@ fn a_snapshot_becomes_a_point_and_comes_back_as_it_was_and_a_damaged_one_is_refu
     assert_eq!(home.run(&["import", "bad.rdb"]).code, 1);
     home.write("old.rdb.sha256", &"0".repeat(64));
     home.run(&["import", "old.rdb"])
-        .fails_with(1, "the file beside it says 0000");
+        .fails_with(1, "the file beside it says ID");
     fs::remove_file(home.join("old.rdb.sha256")).unwrap();
     assert_eq!(home.json(&["points"])["points"], json!([]));
 

@@ -162,6 +162,8 @@ mod tests {
             keys.push("%".repeat(length));
             keys.push("ü".repeat(length / 2));
         }
+        keys.sort();
+        keys.dedup();
         keys
     }
 

@@ -12,12 +12,10 @@ use crate::RecoveryError;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// A tar's header.
+/// A block of a tar; its header is one, its end two.
 const BLOCK: usize = 512;
 /// Where a tar's header says what it is. Source: POSIX, "ustar Interchange Format".
 const MAGIC_AT: usize = 257;
-/// A tar ends with two blocks of zeros.
-const END: u64 = 2 * BLOCK as u64;
 
 /// What a file from elsewhere is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,33 +70,40 @@ pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
 }
 
 /// Passes a tar through, and knows whether it has its end: to a reader, one that was cut between two entries looks whole.
+///
+/// Two blocks of zeros are the end. A reader of entries stops behind the first of them; one that comes to the end of the
+/// file instead has met none.
 pub(super) struct Watched<R> {
     content: R,
-    zeros: u64,
+    met_end_of_file: bool,
 }
 
 impl<R: Read> Watched<R> {
     pub(super) const fn new(content: R) -> Self {
-        Self { content, zeros: 0 }
+        Self {
+            content,
+            met_end_of_file: false,
+        }
     }
 
-    /// Reads what comes behind the end.
+    /// After the last entry: reads the second block of the end, and what comes behind it.
     pub(super) fn has_ended_well(mut self) -> io::Result<bool> {
+        let has_first = !self.met_end_of_file;
+        let mut second = Vec::with_capacity(BLOCK);
+        Read::by_ref(&mut self)
+            .take(BLOCK as u64)
+            .read_to_end(&mut second)?;
+        let has_second = second.len() == BLOCK && second.iter().all(|byte| *byte == 0);
+        // A compressed file tells only at its own end whether it is whole.
         io::copy(&mut self, &mut io::sink())?;
-        Ok(self.zeros >= END)
+        Ok(has_first && has_second)
     }
 }
 
 impl<R: Read> Read for Watched<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.content.read(buffer)?;
-        let read = &buffer[..count];
-        let at_end = read.iter().rev().take_while(|byte| **byte == 0).count() as u64;
-        self.zeros = if at_end == count as u64 {
-            self.zeros + at_end
-        } else {
-            at_end
-        };
+        self.met_end_of_file |= count == 0 && !buffer.is_empty();
         Ok(count)
     }
 }
