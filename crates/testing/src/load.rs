@@ -113,6 +113,28 @@ impl Writer {
         Ok(self.acknowledged())
     }
 
+    /// Waits until the server's end has ended the writing.
+    ///
+    /// # Errors
+    /// [`TestingError::Unexpected`] if that takes more than a minute.
+    pub fn wait_until_cut_off(&self) -> Result<(), TestingError> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self
+            .thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+        {
+            if Instant::now() > deadline {
+                return Err(TestingError::Unexpected {
+                    what: "a writer without a server to end",
+                    found: "it goes on".to_owned(),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
     /// Stops writing and says what was done.
     pub fn stop(mut self) -> Summary {
         let took = self.started.elapsed();

@@ -95,6 +95,7 @@ fn what_a_writer_was_promised_survives_a_crash_and_a_loss_is_counted() {
     let writer = Writer::start(&pg).unwrap();
     writer.wait_for(200).unwrap();
     pg.kill9().unwrap();
+    writer.wait_until_cut_off().unwrap();
     let summary = writer.stop();
     assert!(
         summary.cut_off && summary.acknowledged >= 200,

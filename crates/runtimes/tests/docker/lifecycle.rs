@@ -190,7 +190,7 @@ fn logs_are_given_whole_in_part_and_as_they_come() {
         String::from_utf8(out).unwrap()
     };
     until("the log", || {
-        log("app", &LogRequest::default()).contains("tick")
+        log("app", &LogRequest::default()).contains("tick\ntick\ntick\n")
     });
     let whole = log("app", &LogRequest::default());
     let numbers = whole
