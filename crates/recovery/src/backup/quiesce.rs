@@ -5,6 +5,7 @@
 
 use std::{
     os::unix::process::CommandExt,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -50,6 +51,8 @@ struct Hook {
     service: String,
     key: &'static str,
     command: String,
+    /// Where it is run: the directory of `rekindle.yaml`.
+    directory: PathBuf,
     limit: Duration,
 }
 
@@ -143,6 +146,7 @@ impl<'a> Quiet<'a> {
                 service: service.name.to_string(),
                 guard: Mutex::new(None),
                 after: Mutex::new(hook_of(
+                    self.stack,
                     service,
                     "after_backup",
                     service.after_backup.as_ref(),
@@ -151,7 +155,12 @@ impl<'a> Quiet<'a> {
             // Noted first: a hook that fails half-way is followed by its counterpart, too.
             resting.0.push(Arc::clone(&sleeper));
             lock(&ASLEEP).push(Arc::clone(&sleeper));
-            if let Some(hook) = hook_of(service, "before_backup", service.before_backup.as_ref()) {
+            if let Some(hook) = hook_of(
+                self.stack,
+                service,
+                "before_backup",
+                service.before_backup.as_ref(),
+            ) {
                 hook.run()?;
             }
             // Held while it is laid down, so that a signal waits for that and then wakes it.
@@ -230,11 +239,17 @@ fn limit(service: &stack::Service) -> Duration {
         .map_or(LIMIT, |period| period.as_duration())
 }
 
-fn hook_of(service: &stack::Service, key: &'static str, command: Option<&String>) -> Option<Hook> {
+fn hook_of(
+    stack: &Stack,
+    service: &stack::Service,
+    key: &'static str,
+    command: Option<&String>,
+) -> Option<Hook> {
     Some(Hook {
         service: service.name.to_string(),
         key,
         command: command?.clone(),
+        directory: stack.directory.clone(),
         limit: limit(service),
     })
 }
@@ -252,6 +267,7 @@ impl Hook {
     fn run(&self) -> Result<(), RecoveryError> {
         let mut child = Command::new("/bin/sh")
             .args(["-c", &self.command])
+            .current_dir(&self.directory)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .process_group(0)
