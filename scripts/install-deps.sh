@@ -11,13 +11,13 @@ NEXTEST_VERSION=0.9.143
 DENY_VERSION=0.20.2
 
 # build-essential: the C parts of ring and zstd. python3-pip: brings the other PostgreSQL versions.
-# acl, attr: tests of file attributes. bsdextrautils: `make help`. age, zstd: the stock programs that must read
+# acl, attr: tests of file attributes. strace: kills a restore at a chosen rename. bsdextrautils: `make help`. age, zstd: the stock programs that must read
 # what we archive. openssh-*, ceph-*, radosgw: the servers that vaults lie on in tests (SFTP, S3).
 # curl: signs the request that makes a bucket with Object Lock. docker-compose, iptables, iproute2: a private Docker
 # engine (its own, docker.io, comes only where there is none: see below); busybox-static, redis-server: its images; the
 # latter is Redis 7 of tests as well, pip brings 6.2 and Valkey.
 PACKAGES=(build-essential ca-certificates git make openssl util-linux bsdextrautils
-    postgresql-15 restic age zstd python3 python3-pip acl attr
+    postgresql-15 restic age zstd python3 python3-pip acl attr strace
     openssh-client openssh-server ceph-mon ceph-osd ceph-common radosgw curl
     docker-compose iptables iproute2 busybox-static redis-server)
 
