@@ -10,7 +10,7 @@ mod support;
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -65,6 +65,19 @@ services:
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let code = output.status.code().unwrap();
         (code, text(output.stdout), text(output.stderr))
+    }
+
+    /// A backup in the middle: its hook has noted that the writer rests.
+    fn backup_until_it_rests(&self) -> Child {
+        let mut backup = self.command(&["backup"]);
+        let backup = backup.stdout(Stdio::null()).stderr(Stdio::null());
+        let backup = backup.spawn().unwrap();
+        let begun = Instant::now();
+        while !self.0.join("resting").exists() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it never rests");
+            thread::sleep(Duration::from_millis(10));
+        }
+        backup
     }
 
     fn web_runs(&self) -> bool {
@@ -130,17 +143,7 @@ fn a_hook_that_fails_or_hangs_leaves_no_point_and_everything_running() {
 #[test]
 fn what_a_killed_backup_left_stopped_goes_on_with_the_next_one() {
     let world = World::new("touch resting; sleep 1.9", "true");
-    let mut backup = world.command(&["backup"]);
-    let mut backup = backup
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let begun = Instant::now();
-    while !world.0.join("resting").exists() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "it never rests");
-        thread::sleep(Duration::from_millis(10));
-    }
+    let mut backup = world.backup_until_it_rests();
     backup.kill().unwrap();
     backup.wait().unwrap();
     assert!(!world.web_runs(), "nobody could start it again");
@@ -157,17 +160,7 @@ fn what_a_killed_backup_left_stopped_goes_on_with_the_next_one() {
 #[test]
 fn an_interrupt_wakes_what_rests_before_it_ends_the_program() {
     let world = World::new("touch resting; sleep 1.9", "echo after >> hooks.log");
-    let mut backup = world.command(&["backup"]);
-    let mut backup = backup
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let begun = Instant::now();
-    while !world.0.join("resting").exists() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "it never rests");
-        thread::sleep(Duration::from_millis(10));
-    }
+    let mut backup = world.backup_until_it_rests();
     let pid = backup.id().to_string();
     Command::new("kill").args(["-INT", &pid]).status().unwrap();
     assert_eq!(backup.wait().unwrap().code(), Some(130));
