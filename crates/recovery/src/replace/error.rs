@@ -56,6 +56,16 @@ pub enum ReplaceError {
     /// The service could not be stopped, or does not start again.
     #[error("the service could not be stopped or started")]
     Runtime(#[from] RuntimeError),
+    /// The data is neither as it was nor as it shall be, and a service that starts on half of its data makes it worse.
+    #[error("`{service}` stays stopped, because its data is not in order")]
+    LeftStopped {
+        /// The service.
+        service: String,
+        /// Of which kind the data is.
+        kind: String,
+        /// What went wrong.
+        source: Box<ReplaceError>,
+    },
     /// The dataset refused or failed; what was done is in the journal.
     #[error("{doing} {kind} of `{service}` in place")]
     Dataset {
@@ -84,6 +94,10 @@ impl ReplaceError {
                     .to_owned(),
             ),
             Self::UnderWay { .. } => Some("wait until it is done".to_owned()),
+            Self::LeftStopped { service, kind, .. } => Some(format!(
+                "once the cause is gone, `rekindle restore --undo --service {service} --kind {kind}` brings back what was \
+                 there and starts the service"
+            )),
             Self::Runtime(error) => error.hint(),
             Self::Dataset { source, .. } => source.hint(),
             Self::Journal { .. } => None,

@@ -136,6 +136,32 @@ impl Journal {
         durable::replace(&self.path, &text, 0o600)
     }
 
+    /// What was set aside last is back: what earlier restores set aside stands aside as before. Returns how many those are.
+    pub fn take_back(&mut self) -> Result<usize, ReplaceError> {
+        let Some(mut record) = self.record.clone() else {
+            return Ok(0);
+        };
+        let still_aside = record.earlier.len();
+        match record.earlier.pop() {
+            Some(before) => self.save(Record {
+                stage: Stage::Held,
+                point: before.point,
+                started: before.started,
+                was_running: false,
+                aside: Some(before.aside),
+                ..record
+            })?,
+            None => self.remove()?,
+        }
+        Ok(still_aside)
+    }
+
+    /// Whether a restore or an undo was killed while it had the service stopped: it is owed a start.
+    pub fn owes_start(&self) -> bool {
+        let record = self.record.as_ref();
+        record.is_some_and(|record| record.was_running && record.stage != Stage::Held)
+    }
+
     /// Ends it: nothing stands aside any more.
     pub fn remove(&mut self) -> Result<(), ReplaceError> {
         self.record = None;
@@ -154,7 +180,10 @@ impl Journal {
 impl rekindle_datasets::Journal for Journal {
     fn write(&mut self, aside: &Aside) -> Result<(), InPlaceError> {
         let Some(mut record) = self.record.clone() else {
-            return Ok(());
+            return Err(InPlaceError::Journal {
+                path: self.path.display().to_string(),
+                source: io::Error::other("it was not begun"),
+            });
         };
         record.aside = Some(aside.clone());
         let saved = self.save_to_disk(&record);

@@ -6,9 +6,8 @@ use serde::Serialize;
 
 use super::{
     ReplaceError,
-    journal::{Journal, Stage},
+    journal::{Journal, Record, Stage},
     plan::{dataset_of, service_of, settings},
-    run::set_stage,
     service::{Found, look, stop},
 };
 use crate::{RecoveryError, runtime::runtime_of};
@@ -58,49 +57,61 @@ pub fn undo_replace(
         let service = service.name.to_string();
         return Err(ReplaceError::NothingAside { service }.into());
     };
-    let mut stopped = None;
-    if record.aside.is_some()
-        && dataset.needs_stopped_service()
-        && let Found::Runs(runtime) = look(runtime.as_ref(), service).map_err(ReplaceError::from)?
+    let owes_start = journal.owes_start();
+    let running = match &record.aside {
+        Some(_) if dataset.needs_stopped_service() => {
+            match look(runtime.as_ref(), service).map_err(ReplaceError::from)? {
+                Found::Runs(runtime) => Some(runtime),
+                Found::Rests | Found::Unknown => None,
+            }
+        }
+        _ => None,
+    };
+    let starts = running.clone().or(runtime.filter(|_| owes_start));
+    // Noted before it is stopped: whoever comes after a crash starts it.
+    journal.save(Record {
+        stage: Stage::GoingBack,
+        was_running: starts.is_some(),
+        ..record.clone()
+    })?;
+    let start = || match &starts {
+        Some(runtime) => runtime.start(service.name.as_str()),
+        None => Ok(()),
+    };
+    if let Some(runtime) = &running
+        && let Err(error) = stop(&**runtime, service)
     {
-        stop(&*runtime, service).map_err(ReplaceError::from)?;
-        stopped = Some(runtime);
+        // It may have stopped nevertheless.
+        start().map_err(ReplaceError::from)?;
+        return Err(ReplaceError::from(error).into());
     }
-    set_stage(&mut journal, Stage::GoingBack)?;
     let outcome = match &record.aside {
         Some(aside) => dataset.undo_in_place(aside),
         None => Ok(vec!["nothing had been changed yet".to_owned()]),
     };
-    // What a crashed restore had stopped is started as well.
-    let starts = stopped.clone().or(runtime.filter(|_| record.was_running));
-    let started = starts
-        .as_ref()
-        .map_or(Ok(()), |runtime| runtime.start(service.name.as_str()));
-    let steps = outcome.map_err(|source| ReplaceError::Dataset {
-        doing: "take back",
-        kind: dataset.kind().to_owned(),
-        service: service.name.to_string(),
-        source: Box::new(source),
+    let steps = outcome.map_err(|source| {
+        let failed = ReplaceError::Dataset {
+            doing: "take back",
+            kind: dataset.kind().to_owned(),
+            service: service.name.to_string(),
+            source: Box::new(source),
+        };
+        match starts {
+            Some(_) => ReplaceError::LeftStopped {
+                service: service.name.to_string(),
+                kind: dataset.kind().to_owned(),
+                source: Box::new(failed),
+            },
+            None => failed,
+        }
     })?;
-    started.map_err(ReplaceError::from)?;
-    let mut earlier = record.earlier.clone();
-    let still_aside = earlier.len();
-    match earlier.pop() {
-        Some(before) => journal.save(super::journal::Record {
-            stage: Stage::Held,
-            point: before.point,
-            started: before.started,
-            aside: Some(before.aside),
-            earlier,
-            ..record
-        })?,
-        None => journal.remove()?,
-    }
+    start().map_err(ReplaceError::from)?;
+    let still_aside = journal.take_back()?;
     Ok(UndoneReplace {
         service: service.name.to_string(),
         kind: dataset.kind().to_owned(),
         steps,
-        was_stopped: stopped.is_some(),
+        was_stopped: running.is_some(),
         still_aside,
     })
 }
