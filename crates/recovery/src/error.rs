@@ -5,7 +5,7 @@ use crate::guard::{self, Guard, GuardFinding};
 use crate::in_place::InPlaceError;
 use crate::replace::ReplaceError;
 use jiff::Timestamp;
-use rekindle_datasets::{CaptureError, dump_hint, vault_hint};
+use rekindle_datasets::{CaptureError, dump_hint, redis::RedisError, vault_hint};
 use rekindle_postgres::{
     self as pg,
     dump::{DumpError, foreign::ForeignError},
@@ -234,6 +234,14 @@ pub enum RecoveryError {
         to: String,
         /// Why.
         source: Box<pg::Error>,
+    },
+    /// The files were restored, and a server of the same settings would not load them.
+    #[error("{to} was restored, and its files could not be made ready for their server")]
+    NotLoadable {
+        /// Where.
+        to: String,
+        /// Why.
+        source: Box<RedisError>,
     },
     /// A moment that cannot be restored.
     #[error(transparent)]
@@ -514,6 +522,7 @@ impl RecoveryError {
                 force.dedup();
                 Some(format!("`{}` forgets it at your own risk", force.join(" ")))
             }
+            Self::NotLoadable { source, .. } => source.hint(),
             Self::InPlace(error) => error.hint(),
             Self::Replace(error) => error.hint(),
             Self::Rest { source, .. } => source.hint(),

@@ -10,7 +10,6 @@ use rekindle_datasets::{
     DatasetRecord,
     postgres::{BASE, NAMED_LAST},
     redis::{FileNames, RedisRecord, prepare_directory},
-    with_causes,
 };
 use rekindle_postgres::prepare_restored;
 use rekindle_vault::{
@@ -158,8 +157,7 @@ pub fn restore(vault: &Vault, request: &RestoreRequest) -> Result<RestoreOutcome
     } else {
         RestoredKind::AsStored
     };
-    let mut left_out = report.left_out;
-    left_out.extend(ready_for_its_server(&goal, &request.to));
+    make_ready_for_its_server(&goal, &request.to)?;
     tracing::info!(point = %goal.snapshot.id, to = %request.to.display(), "restored");
     Ok(RestoreOutcome {
         point: PointSummary::of(&goal.snapshot),
@@ -168,23 +166,24 @@ pub fn restore(vault: &Vault, request: &RestoreRequest) -> Result<RestoreOutcome
         files: report.files,
         bytes: report.bytes,
         took: report.took,
-        left_out,
+        left_out: report.left_out,
     })
 }
 
-/// Makes the files of a Redis server such that it loads them whatever its settings. What cannot be is told: the files
-/// are there as they were stored.
-fn ready_for_its_server(goal: &Goal, to: &Path) -> Option<String> {
-    let record = goal.redis.as_ref()?;
+/// Makes the files of a Redis server such that it loads them whatever its settings. Of one that was imported nothing is
+/// known that would ask for more than the RDB.
+fn make_ready_for_its_server(goal: &Goal, to: &Path) -> Result<(), RecoveryError> {
+    let known = goal.redis.as_ref();
+    let Some(record) = known.filter(|record| record.imported.is_none()) else {
+        return Ok(());
+    };
     let (version, names) = (record.server_version(), FileNames::of(record));
     prepare_directory(to, &version, record.append_only(), &names)
-        .map_err(|error| {
-            format!(
-                "nothing was done to the files for their server: {}",
-                with_causes(&error)
-            )
+        .map(drop)
+        .map_err(|source| RecoveryError::NotLoadable {
+            to: to.display().to_string(),
+            source: Box::new(source),
         })
-        .err()
 }
 
 fn postgres_directory(to: &Path) -> Result<RestoredKind, RecoveryError> {
