@@ -160,10 +160,9 @@ pub fn vault_hint(error: &VaultError) -> Option<String> {
             "`restic migrate upgrade_repo_v2` brings it to version 2"
         }
         VaultError::UnknownVersion { .. } => "a newer version of this program is needed",
-        VaultError::Locked(conflict) if conflict.is_stale => {
-            "its owner seems to be gone: `rekindle vault unlock` removes such locks"
-        }
-        VaultError::Locked(_) => "wait until it is done; `rekindle vault unlock` shows all locks",
+        VaultError::Locked(conflict) => conflict
+            .unlock_hint()
+            .unwrap_or("wait until it is done; `rekindle vault unlock` shows all locks"),
         VaultError::LockLost { .. } => "run it again; what was stored already is found again",
         VaultError::Damaged {
             kind: FileKind::Config,

@@ -231,15 +231,23 @@ fn look_at_locks(vault: &rekindle_vault::Vault, findings: &mut Findings) {
     let now = jiff::Timestamp::now();
     match vault.locks() {
         Ok(locks) => {
-            for (_, lock) in locks.iter().filter(|(_, lock)| lock.is_stale(&host, now)) {
-                findings.advice(
-                    "vault",
-                    format!(
-                        "a lock of process {} on {} is abandoned",
-                        lock.pid, lock.hostname
+            for lock in locks {
+                match lock.owner {
+                    rekindle_vault::LockOwner::Known(info) if info.is_stale(&host, now) => findings.advice(
+                        "vault",
+                        format!(
+                            "a lock of process {} on {} is abandoned",
+                            info.pid, info.hostname
+                        ),
+                        "`rekindle vault unlock` removes it",
                     ),
-                    "`rekindle vault unlock` removes it",
-                );
+                    rekindle_vault::LockOwner::Known(_) => {}
+                    rekindle_vault::LockOwner::Unreadable { reason } => findings.advice(
+                        "vault",
+                        format!("lock {} cannot be read: {reason}", lock.id.short()),
+                        "nothing is pruned or forgotten beside it; once it is 30 minutes old, `rekindle vault unlock` removes it",
+                    ),
+                }
             }
         }
         Err(error) => findings.problem("vault", with_causes(&error), None),

@@ -279,6 +279,35 @@ fn where_nobody_works_there_is_no_lock_to_remove() {
 }
 
 #[test]
+fn a_lock_that_cannot_be_read_is_in_the_way_of_a_prune_until_it_is_old() {
+    let Some((home, restic)) = with_point() else {
+        return;
+    };
+    let first = restic.list("snapshots").unwrap().remove(0);
+    home.write("data/b", "second, and something else");
+    back_up(&home, &restic);
+    restic.forget(&first).unwrap();
+    let lock = home.join("vault/locks").join("ab".repeat(32));
+    fs::write(&lock, "cut").unwrap();
+    let refused = home.run(&["vault", "prune", "--wait", "1s"]);
+    refused.fails_with(1, "cannot be read");
+    refused.fails_with(1, "`rekindle vault unlock`");
+    let doctor = home.run(&["doctor"]);
+    let said = doctor.stdout + &doctor.stderr;
+    assert!(said.contains("cannot be read"), "{said}");
+    let young = home.json(&["vault", "unlock"]);
+    assert_eq!(young["remaining"][0]["lock"], serde_json::Value::Null);
+
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let file = fs::File::options().write(true).open(&lock).unwrap();
+    file.set_modified(hour_ago).unwrap();
+    let removed = home.ok(&["vault", "unlock"]);
+    assert!(removed.contains("that cannot be read"), "{removed}");
+    assert!(!lock.exists());
+    home.ok(&["vault", "prune"]);
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let home = Home::with_vault();
     for arguments in [

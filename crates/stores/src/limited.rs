@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use rekindle_vault::store::{Distance, Listed, ObjectKey, ObjectLocks, Store, StoreError};
 
 /// A store that is slower than it could be, so that others have some of the line.
@@ -103,6 +104,10 @@ impl<S: Store> Store for Limited<S> {
 
     fn object_locks(&self) -> Option<&dyn ObjectLocks> {
         self.inner.object_locks()
+    }
+
+    fn written_at(&self, key: &ObjectKey) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.written_at(key)
     }
 
     fn distance(&self) -> Distance {

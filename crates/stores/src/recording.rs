@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use jiff::Timestamp;
 use rekindle_vault::store::{
     Distance, Listed, ObjectKey, ObjectLocks, Operation, Store, StoreError,
 };
@@ -133,6 +134,11 @@ impl<S: Store> Store for Recording<S> {
 
     fn object_locks(&self) -> Option<&dyn ObjectLocks> {
         self.inner.object_locks()
+    }
+
+    fn written_at(&self, key: &ObjectKey) -> Result<Option<Timestamp>, StoreError> {
+        let outcome = self.inner.written_at(key);
+        self.note(Operation::Read, key.as_str(), outcome)
     }
 
     fn distance(&self) -> Distance {

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use rekindle_vault::store::{
     Distance, Listed, ObjectKey, ObjectLocks, Store, StoreError, StoreErrorKind,
 };
@@ -234,6 +235,10 @@ impl<S: Store> Store for Retrying<S> {
     fn object_locks(&self) -> Option<&dyn ObjectLocks> {
         // Through us, so that they are tried again, too.
         self.inner.object_locks().is_some().then_some(self)
+    }
+
+    fn written_at(&self, key: &ObjectKey) -> Result<Option<Timestamp>, StoreError> {
+        self.keep_trying(|_| self.inner.written_at(key))
     }
 
     fn distance(&self) -> Distance {

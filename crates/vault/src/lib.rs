@@ -35,7 +35,6 @@ mod index;
 mod keyfile;
 mod keys;
 mod lock;
-mod lock_wait;
 mod note;
 mod object_lock;
 mod opener;
@@ -86,7 +85,7 @@ pub use id::{Id, ParseIdError};
 pub use index::{Index, Location};
 pub use keyfile::{KeyInfo, Password};
 pub use keys::{Rotated, Rotation};
-pub use lock::{Lock, LockConflict, LockInfo, LockMode, release_all_locks};
+pub use lock::{FoundLock, Lock, LockConflict, LockInfo, LockMode, LockOwner, release_all_locks};
 pub use object_lock::{
     ExtendReport, HiddenKind, HiddenObject, HiddenObjects, LockRecord, LockRecordError, LockStatus,
     ObjectLockStatus, UndeletePlan, UndeleteReport, Undeletion, WhenToExtend,

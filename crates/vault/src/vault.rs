@@ -19,7 +19,7 @@ use crate::{
     id::Id,
     index::{Index, Location, StoredIndex},
     keyfile::{self, Password},
-    lock::{self, Lock, LockInfo, LockMode},
+    lock::{self, FoundLock, Lock, LockInfo, LockMode},
     opener::Opener,
     pack::PackedBlob,
     snapshot::{Snapshot, StoredSnapshot},
@@ -302,16 +302,17 @@ impl Vault {
     ///
     /// # Errors
     /// As the store failed.
-    pub fn locks(&self) -> Result<Vec<(Id, LockInfo)>, VaultError> {
+    pub fn locks(&self) -> Result<Vec<FoundLock>, VaultError> {
         lock::list(&*self.store, &self.key)
     }
 
-    /// Removes the locks that nobody can be behind, and returns them.
+    /// Removes the locks that nobody can be behind, and returns them: those older than 30 minutes, those of dead processes of
+    /// this machine, and unreadable ones whose files are older than 30 minutes by the store's own clock.
     ///
     /// # Errors
     /// As the store failed.
-    pub fn unlock_stale(&self) -> Result<Vec<(Id, LockInfo)>, VaultError> {
-        lock::remove_stale(&*self.store, &self.key, &self.host)
+    pub fn unlock_stale(&self) -> Result<Vec<FoundLock>, VaultError> {
+        lock::remove_stale(&self.store, &self.key, &self.host)
     }
 
     /// Removes the locks of this very process, for a program that ends by a signal. What it was
@@ -320,9 +321,12 @@ impl Vault {
     /// # Errors
     /// As the store failed.
     pub fn release_own_locks(&self) -> Result<(), VaultError> {
-        for (id, info) in self.locks()? {
-            if info.hostname == self.host.name && info.pid == self.host.pid {
-                self.store.delete(&ObjectKey::of(FileKind::Lock, &id))?;
+        for lock in self.locks()? {
+            let is_ours =
+                |info: &LockInfo| info.hostname == self.host.name && info.pid == self.host.pid;
+            if lock.info().is_some_and(is_ours) {
+                self.store
+                    .delete(&ObjectKey::of(FileKind::Lock, &lock.id))?;
             }
         }
         Ok(())

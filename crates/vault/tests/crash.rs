@@ -193,7 +193,7 @@ impl Victim {
         self.points.push((next, state));
         assert_whole(&vault);
         let removed = vault.unlock_stale().unwrap();
-        assert!(removed.iter().all(|(_, lock)| lock.pid == dead));
+        assert!(removed.iter().all(|lock| lock.info().unwrap().pid == dead));
         assert!(
             vault.locks().unwrap().is_empty(),
             "nobody works here any more"

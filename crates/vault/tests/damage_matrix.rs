@@ -86,10 +86,10 @@ const MATRIX: [(What, Damage, [Outcome; 5]); 24] = [
     (What::Snapshot, Delete, [Well,    Refused, Well,    Well,    Well]),
     (What::Snapshot, Cut,    [Told,    Refused, Well,    Refused, Healed]),
     (What::Snapshot, Alter,  [Told,    Refused, Well,    Refused, Healed]),
-    // Left by a process that died: in nobody's way.
+    // May be anybody's: who must be alone stays out. A prune that finds nothing to remove need not be.
     (Lock,           Delete, [Well,    Well,    Well,    Well,    Well]),
-    (Lock,           Cut,    [Well,    Well,    Well,    Well,    Well]),
-    (Lock,           Alter,  [Well,    Well,    Well,    Well,    Well]),
+    (Lock,           Cut,    [Well,    Well,    Well,    Well,    Refused]),
+    (Lock,           Alter,  [Well,    Well,    Well,    Well,    Refused]),
     // Only whole recovery windows know of a gap; files between others come back from a copy.
     (Wal,            Delete, [Well,    Well,    Well,    Well,    Healed]),
     (Wal,            Cut,    [Told,    Well,    Well,    Well,    Healed]),
@@ -363,7 +363,10 @@ fn heal_outcome(setting: &Setting, store: &Arc<MemoryStore>, cell: &Cell) -> Out
         }
     }
     let vault = setting.open(store, cell.what).unwrap();
-    let report: HealReport = vault.heal(copies, &HealOptions::default()).unwrap();
+    let report: HealReport = match vault.heal(copies, &HealOptions::default()) {
+        Err(error) if cell.what == Lock => return refused(&error, &cell.key, cell.what, cell.how),
+        report => report.unwrap(),
+    };
     assert!(report.is_whole(), "{cell}: {report:?}");
     if report.found_nothing() && cell.what != Config {
         return Well;

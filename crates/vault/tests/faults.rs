@@ -225,7 +225,7 @@ fn a_restore_survives_any_failed_operation() {
                     .locks()
                     .unwrap()
                     .iter()
-                    .any(|(_, lock)| lock.exclusive),
+                    .any(|lock| lock.info().unwrap().exclusive),
                 "{at}"
             );
         });

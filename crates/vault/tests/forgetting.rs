@@ -120,8 +120,8 @@ fn whatever_fails_what_went_and_what_not_is_told() {
         store.restart(u64::MAX);
         vault.unlock_stale().unwrap();
         drop(failing);
-        for (id, _) in vault.locks().unwrap() {
-            fs::remove_file(place.path("vault/locks").join(id.to_string())).unwrap();
+        for lock in vault.locks().unwrap() {
+            fs::remove_file(place.path("vault/locks").join(lock.id.to_string())).unwrap();
         }
         let after = ids(&vault);
         match outcome {

@@ -12,7 +12,7 @@ mod salvage;
 use std::io::Write;
 
 use clap::Subcommand;
-use rekindle_vault::{Id, LockInfo, Vault};
+use rekindle_vault::{FoundLock, LockInfo, LockOwner, Vault};
 use serde_json::{Value, json};
 
 use crate::{
@@ -145,33 +145,46 @@ fn unlock(app: &App, vault: &Vault, out: &mut dyn Write) -> Result<Exit, CliErro
     if removed.is_empty() {
         writeln!(out, "no abandoned lock")?;
     }
-    for (id, lock) in &removed {
-        writeln!(out, "removed lock {} of {}", id.short(), owner(lock))?;
+    for lock in &removed {
+        writeln!(out, "removed lock {} {}", lock.id.short(), owner(lock))?;
     }
-    for (id, lock) in &remaining {
+    for lock in &remaining {
+        let is_what = match &lock.owner {
+            LockOwner::Known(_) => "is alive",
+            LockOwner::Unreadable { .. } => {
+                "is not known to be 30 minutes old: somebody may be behind it"
+            }
+        };
         app.note(format_args!(
-            "lock {} of {} is alive",
-            id.short(),
+            "lock {} {} {is_what}",
+            lock.id.short(),
             owner(lock)
         ));
     }
     Ok(Exit::Done)
 }
 
-fn owner(lock: &LockInfo) -> String {
+fn owner(lock: &FoundLock) -> String {
+    let info = match &lock.owner {
+        LockOwner::Known(info) => info,
+        LockOwner::Unreadable { reason } => return format!("that cannot be read ({reason})"),
+    };
     let LockInfo {
         username,
         hostname,
         pid,
         ..
-    } = lock;
-    let since = time(lock.time);
-    format!("{username} on {hostname} (process {pid}) since {since}")
+    } = info;
+    let since = time(info.time);
+    format!("of {username} on {hostname} (process {pid}) since {since}")
 }
 
-fn locks_json(locks: &[(Id, LockInfo)]) -> Value {
-    let locks = locks
-        .iter()
-        .map(|(id, lock)| json!({ "id": id, "lock": lock }));
-    Value::Array(locks.collect())
+fn locks_json(locks: &[FoundLock]) -> Value {
+    let json = |lock: &FoundLock| match &lock.owner {
+        LockOwner::Known(info) => json!({ "id": lock.id, "lock": info }),
+        LockOwner::Unreadable { reason } => {
+            json!({ "id": lock.id, "lock": null, "unreadable": reason })
+        }
+    };
+    Value::Array(locks.iter().map(json).collect())
 }

@@ -238,6 +238,14 @@ impl Store for CloudStore {
         self.locks.is_some().then_some(self)
     }
 
+    fn written_at(&self, key: &ObjectKey) -> Result<Option<Timestamp>, StoreError> {
+        let path = self.names.path(key);
+        self.run(Operation::Read, key.as_str(), async {
+            let modified = self.head(&path).await?.last_modified;
+            Ok(Timestamp::from_second(modified.timestamp()).ok())
+        })
+    }
+
     fn distance(&self) -> Distance {
         Distance::Far
     }

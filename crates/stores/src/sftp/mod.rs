@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use rekindle_stack::VaultLocation;
 use rekindle_vault::store::{Distance, Listed, ObjectKey, Operation, Store, StoreError};
 use session::Session;
@@ -386,6 +387,13 @@ impl Store for SftpStore {
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         self.run(Operation::List, folder, |session| {
             self.list_on(session, folder)
+        })
+    }
+
+    fn written_at(&self, key: &ObjectKey) -> Result<Option<Timestamp>, StoreError> {
+        self.run(Operation::Read, key.as_str(), |session| {
+            let modified = session.attributes(&self.path(key.as_str()))?.modified;
+            Ok(modified.and_then(|seconds| Timestamp::from_second(seconds.into()).ok()))
         })
     }
 

@@ -76,12 +76,9 @@ impl PruneError {
                 "were all points forgotten on purpose? Then `rekindle vault prune --now` removes the packs; \
                  if not, `rekindle vault salvage` finds points whose snapshot files are lost"
             }
-            Self::InUse { source, .. } if source.is_stale => {
-                "its owner looks dead: `rekindle vault unlock` removes such locks"
-            }
-            Self::InUse { .. } => {
-                "run it again when the other one is done, or wait longer: `--wait 2h`; what was packed anew stays"
-            }
+            Self::InUse { source, .. } => source.unlock_hint().unwrap_or(
+                "run it again when the other one is done, or wait longer: `--wait 2h`; what was packed anew stays",
+            ),
             Self::ChangedMeanwhile => "run it again when the other prune is done",
             Self::Clock { .. } => "set the clock of this machine",
             Self::Vault(_) | Self::Panicked => return None,

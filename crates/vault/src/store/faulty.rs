@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 use super::{Distance, Listed, NewObject, ObjectKey, ObjectLocks, Store, StoreError};
 
 /// What a store was asked to do.
@@ -184,6 +186,10 @@ impl<S: Store> Store for FaultyStore<S> {
         self.perform(Operation::List, folder, || self.inner.list(folder))
     }
 
+    fn written_at(&self, key: &ObjectKey) -> Result<Option<Timestamp>, StoreError> {
+        self.perform(Operation::Read, key.as_str(), || self.inner.written_at(key))
+    }
+
     fn distance(&self) -> Distance {
         self.inner.distance()
     }
@@ -233,6 +239,10 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         (**self).list(folder)
+    }
+
+    fn written_at(&self, key: &ObjectKey) -> Result<Option<Timestamp>, StoreError> {
+        (**self).written_at(key)
     }
 
     fn distance(&self) -> Distance {

@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::Timestamp;
+
 use super::{Listed, NewObject, ObjectKey, Operation, Store, StoreError};
 use crate::durable::{self, NewFile};
 
@@ -117,6 +119,12 @@ impl Store for LocalStore {
         list_into(&self.root.join(folder), folder, &mut found)
             .map_err(self.failed(Operation::List, folder))?;
         Ok(found)
+    }
+
+    fn written_at(&self, key: &ObjectKey) -> Result<Option<Timestamp>, StoreError> {
+        let metadata = fs::metadata(self.path(key)).and_then(|metadata| metadata.modified());
+        let modified = metadata.map_err(self.failed(Operation::Read, key.as_str()))?;
+        Ok(Timestamp::try_from(modified).ok())
     }
 }
 

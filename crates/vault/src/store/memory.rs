@@ -1,13 +1,34 @@
 //! Objects in memory, for tests and simulations.
 
-use std::{collections::BTreeMap, io, sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Listed, ObjectKey, Operation, Store, StoreError};
 
 /// A store that forgets everything with the process.
 #[derive(Default)]
 pub struct MemoryStore {
-    objects: Mutex<BTreeMap<ObjectKey, Vec<u8>>>,
+    objects: Mutex<BTreeMap<ObjectKey, Object>>,
+}
+
+struct Object {
+    content: Vec<u8>,
+    written_at: Timestamp,
+}
+
+impl Object {
+    fn new(content: Vec<u8>) -> Self {
+        Self {
+            content,
+            written_at: Timestamp::now(),
+        }
+    }
 }
 
 impl MemoryStore {
@@ -19,13 +40,18 @@ impl MemoryStore {
 
     /// Replaces an object's bytes, as damage would.
     pub fn overwrite(&self, key: &ObjectKey, content: Vec<u8>) {
-        self.objects().insert(key.clone(), content);
+        self.objects().insert(key.clone(), Object::new(content));
     }
 
-    fn objects(&self) -> std::sync::MutexGuard<'_, BTreeMap<ObjectKey, Vec<u8>>> {
-        self.objects
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Makes an object look as if it had been written so much earlier.
+    pub fn make_older(&self, key: &ObjectKey, by: SignedDuration) {
+        if let Some(object) = self.objects().get_mut(key) {
+            object.written_at -= by;
+        }
+    }
+
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Object>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(&self, operation: Operation, key: &ObjectKey, kind: io::ErrorKind) -> StoreError {
@@ -39,7 +65,8 @@ impl Store for MemoryStore {
     }
 
     fn read(&self, key: &ObjectKey) -> Result<Vec<u8>, StoreError> {
-        let found = self.objects().get(key).cloned();
+        let objects = self.objects();
+        let found = objects.get(key).map(|object| object.content.clone());
         found.ok_or_else(|| self.error(Operation::Read, key, io::ErrorKind::NotFound))
     }
 
@@ -55,7 +82,7 @@ impl Store for MemoryStore {
             .ok_or_else(|| self.error(Operation::Read, key, io::ErrorKind::NotFound))?;
         let range = usize::try_from(offset)
             .ok()
-            .and_then(|start| object.get(start..)?.get(..buffer.len()))
+            .and_then(|start| object.content.get(start..)?.get(..buffer.len()))
             .ok_or_else(|| self.error(Operation::Read, key, io::ErrorKind::UnexpectedEof))?;
         buffer.copy_from_slice(range);
         Ok(())
@@ -66,7 +93,7 @@ impl Store for MemoryStore {
         if objects.contains_key(key) {
             return Err(self.error(Operation::Create, key, io::ErrorKind::AlreadyExists));
         }
-        objects.insert(key.clone(), content.to_vec());
+        objects.insert(key.clone(), Object::new(content.to_vec()));
         Ok(())
     }
 
@@ -88,11 +115,17 @@ impl Store for MemoryStore {
             .iter()
             .filter(|(key, _)| key.as_str().starts_with(&prefix));
         Ok(inside
-            .map(|(key, content)| Listed {
+            .map(|(key, object)| Listed {
                 key: key.clone(),
-                size_bytes: content.len() as u64,
+                size_bytes: object.content.len() as u64,
             })
             .collect())
+    }
+
+    fn written_at(&self, key: &ObjectKey) -> Result<Option<Timestamp>, StoreError> {
+        let written_at = self.objects().get(key).map(|object| object.written_at);
+        let missing = || self.error(Operation::Read, key, io::ErrorKind::NotFound);
+        written_at.map(Some).ok_or_else(missing)
     }
 
     fn listing_lag(&self) -> Duration {

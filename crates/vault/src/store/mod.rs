@@ -24,6 +24,8 @@ pub use object_lock::{
 pub(crate) use probe::PROBE;
 pub use probe::{StoreRights, try_out};
 
+use jiff::Timestamp;
+
 use crate::{id::Id, together};
 
 /// The name of an object: a relative path of plain segments, `data/ab/abcd…`.
@@ -209,6 +211,15 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// As the store failed.
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError>;
+
+    /// When an object was written, by the store's own clock: to be held against other times of the same store, and not
+    /// against a clock of ours. `None` if the store does not say.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`] if there is none, or as the store failed.
+    fn written_at(&self, _key: &ObjectKey) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
 
     /// How far away it is: how many requests the engine has under way at once.
     fn distance(&self) -> Distance {

@@ -46,6 +46,18 @@ pub fn keeps_the_promises_to_one_at_a_time(store: &Arc<dyn Store>) {
     odd_keys_and_sizes_come_back(&**store);
     many_are_created_together(&**store);
     a_replacement_is_the_object_from_then_on(&**store);
+    when_an_object_was_written_is_told_by_one_clock(&**store);
+}
+
+fn when_an_object_was_written_is_told_by_one_clock(store: &dyn Store) {
+    let [first, second, missing] = ["locks/first", "locks/second", "locks/none"].map(key);
+    store.create(&first, b"x").unwrap();
+    store.create(&second, b"x").unwrap();
+    let written = |key: &ObjectKey| store.written_at(key).unwrap().unwrap();
+    assert!(written(&first) <= written(&second));
+    assert_eq!(kind(store.written_at(&missing)), StoreErrorKind::NotFound);
+    store.delete(&first).unwrap();
+    store.delete(&second).unwrap();
 }
 
 fn create_never_replaces(store: &dyn Store) {

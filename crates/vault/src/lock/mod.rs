@@ -4,9 +4,12 @@
 //! take a shared one; whoever deletes takes an exclusive one. Source: restic's design document,
 //! "Locks"; the times are those of restic itself.
 
+mod found;
+mod owner;
+mod wait;
+
 use std::{
     collections::BTreeSet,
-    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +20,6 @@ use std::{
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use crate::{
     crypto::Key,
@@ -28,9 +30,13 @@ use crate::{
     unpacked,
 };
 
+pub(crate) use found::{list, remove_stale};
+use found::{refuse_conflicts, remove};
+pub use owner::{FoundLock, LockConflict, LockInfo, LockOwner};
+
 /// A lock is renewed this often.
 const REFRESH_EVERY: Duration = Duration::from_secs(5 * 60);
-/// A lock this old belongs to nobody any more.
+/// A lock this old belongs to nobody any more: whoever could not renew it gave up before.
 const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
 
 /// The locks that this process holds. One in the vault that names this process and is not among
@@ -52,97 +58,6 @@ pub enum LockMode {
     Shared,
     /// Alone.
     Exclusive,
-}
-
-/// A lock file's content.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct LockInfo {
-    /// When it was taken or renewed.
-    pub time: Timestamp,
-    /// Whether its owner wants to be alone.
-    pub exclusive: bool,
-    /// The owner's machine.
-    pub hostname: String,
-    /// The owner's user.
-    pub username: String,
-    /// The owner's process.
-    pub pid: u32,
-    /// The owner's user number.
-    #[serde(default)]
-    pub uid: u32,
-    /// The owner's group number.
-    #[serde(default)]
-    pub gid: u32,
-}
-
-/// Somebody else's lock is in the way.
-#[derive(Debug, thiserror::Error)]
-pub struct LockConflict {
-    /// The lock.
-    pub id: Id,
-    /// Whose it is.
-    pub owner: LockInfo,
-    /// Whether it looks abandoned, so that `vault unlock` would remove it.
-    pub is_stale: bool,
-}
-
-impl fmt::Display for LockConflict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LockInfo {
-            username,
-            hostname,
-            pid,
-            time,
-            ..
-        } = &self.owner;
-        let kind = if self.owner.exclusive {
-            "exclusively "
-        } else {
-            ""
-        };
-        write!(
-            f,
-            "the vault is {kind}locked by {username} on {hostname} (process {pid}) since {time}"
-        )
-    }
-}
-
-impl LockInfo {
-    fn new(host: &Host, mode: LockMode) -> Self {
-        Self {
-            time: Timestamp::now(),
-            exclusive: mode == LockMode::Exclusive,
-            hostname: host.name.clone(),
-            username: host.username.clone(),
-            pid: host.pid,
-            uid: host.uid,
-            gid: host.gid,
-        }
-    }
-
-    /// Whether nobody can be behind it: too old, or of a process of this machine that is gone.
-    #[must_use]
-    pub fn is_stale(&self, host: &Host, now: Timestamp) -> bool {
-        now.duration_since(self.time) > STALE_AFTER || self.is_of_dead_process(host)
-    }
-
-    fn is_of_dead_process(&self, host: &Host) -> bool {
-        self.hostname == host.name && !is_alive(self.pid)
-    }
-}
-
-fn is_alive(pid: u32) -> bool {
-    let Some(pid) = i32::try_from(pid)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-    else {
-        return false;
-    };
-    // EPERM means that there is such a process, of somebody else.
-    !matches!(
-        rustix::process::test_kill_process(pid),
-        Err(rustix::io::Errno::SRCH)
-    )
 }
 
 /// Our lock, renewed by a thread of its own and removed when dropped.
@@ -177,6 +92,27 @@ impl Lock {
         mode: LockMode,
     ) -> Result<Self, VaultError> {
         refuse_conflicts(&*store, &key, &host, mode, None)?;
+        let mut lock = Self::put(store, key, host, mode)?;
+        let id = lock.shared.current();
+        if mode == LockMode::Exclusive {
+            // A shared one taken at the same moment shows itself within this time.
+            thread::sleep(lock.shared.store.listing_lag());
+        }
+        let Shared {
+            store, key, host, ..
+        } = &*lock.shared;
+        refuse_conflicts(&**store, key, host, mode, Some(id))?;
+        lock.start_refreshing();
+        Ok(lock)
+    }
+
+    /// Writes a lock, whoever else may have one; it is not renewed.
+    fn put(
+        store: Arc<dyn Store>,
+        key: Key,
+        host: Host,
+        mode: LockMode,
+    ) -> Result<Self, VaultError> {
         let id = write(&*store, &key, &LockInfo::new(&host, mode))?;
         let shared = Arc::new(Shared {
             store,
@@ -188,22 +124,12 @@ impl Lock {
             is_ended: AtomicBool::new(false),
         });
         shared.make_known();
-        let mut lock = Self {
+        Ok(Self {
             shared,
             stop: None,
             refresher: None,
             is_released: false,
-        };
-        if mode == LockMode::Exclusive {
-            // A shared one taken at the same moment shows itself within this time.
-            thread::sleep(lock.shared.store.listing_lag());
-        }
-        let Shared {
-            store, key, host, ..
-        } = &*lock.shared;
-        refuse_conflicts(&**store, key, host, mode, Some(id))?;
-        lock.start_refreshing();
-        Ok(lock)
+        })
     }
 
     /// Whether the lock still lies in the store and was renewed in time. Asked right before
@@ -219,8 +145,7 @@ impl Lock {
         if self.shared.is_lost.load(Ordering::SeqCst) {
             return Err(lost("it could not be renewed for 25 minutes"));
         }
-        let key = ObjectKey::of(FileKind::Lock, &self.shared.current());
-        match self.shared.store.read(&key) {
+        match self.shared.store.read(&self.shared.current_key()) {
             Ok(_) => Ok(()),
             Err(error) if error.kind == StoreErrorKind::NotFound => {
                 Err(lost("somebody removed it"))
@@ -229,9 +154,27 @@ impl Lock {
         }
     }
 
+    /// Whether nobody else works in the vault.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.shared.mode == LockMode::Exclusive
+    }
+
+    /// How long before this lock was last renewed an object was written, by the store's own clock; `None` if the store
+    /// does not say.
+    pub(crate) fn age_in_store(
+        &self,
+        object: &ObjectKey,
+    ) -> Result<Option<SignedDuration>, VaultError> {
+        let shared = &*self.shared;
+        let renewed = found::written_at(&*shared.store, &shared.current_key())?;
+        let written = found::written_at(&*shared.store, object)?;
+        let age = |(renewed, written): (Timestamp, Timestamp)| renewed.duration_since(written);
+        Ok(renewed.zip(written).map(age))
+    }
+
     /// As [`Lock::ensure_held`], and that nobody else may be in the vault.
     pub(crate) fn ensure_exclusive(&self) -> Result<(), VaultError> {
-        if self.shared.mode != LockMode::Exclusive {
+        if !self.is_exclusive() {
             return Err(VaultError::LockLost {
                 reason: "it is shared with others".to_owned(),
             });
@@ -290,6 +233,10 @@ impl Shared {
 
     fn current(&self) -> Id {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn current_key(&self) -> ObjectKey {
+        ObjectKey::of(FileKind::Lock, &self.current())
     }
 
     /// Writes a younger lock, then removes the old one, so that there is always one.
@@ -368,83 +315,6 @@ fn write(store: &dyn Store, key: &Key, info: &LockInfo) -> Result<Id, VaultError
         }
     })?;
     Ok(id)
-}
-
-/// Whether the process behind a lock is gone: it is of this machine and dead, or would be us.
-fn is_abandoned(id: &Id, owner: &LockInfo, host: &Host) -> bool {
-    let would_be_ours = owner.hostname == host.name && owner.pid == host.pid;
-    owner.is_of_dead_process(host) || (would_be_ours && !held().contains(id))
-}
-
-/// Removes a lock that somebody else may be removing too.
-fn remove(store: &dyn Store, id: &Id) -> Result<(), VaultError> {
-    match store.delete(&ObjectKey::of(FileKind::Lock, id)) {
-        Err(error) if error.kind != StoreErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-/// All locks that can be read. A lock that vanishes meanwhile is none; one that cannot be read is
-/// nobody's that we know, and is told.
-pub(crate) fn list(store: &dyn Store, key: &Key) -> Result<Vec<(Id, LockInfo)>, VaultError> {
-    let mut locks = Vec::new();
-    for listed in store.list(FileKind::Lock.folder())? {
-        let Ok(id) = listed.key.name().parse::<Id>() else {
-            continue;
-        };
-        match unpacked::load(store, key, FileKind::Lock, &id) {
-            Ok(info) => locks.push((id, info)),
-            Err(error) if error.is_not_found() => {}
-            Err(error @ VaultError::Damaged { .. }) => {
-                tracing::warn!(%error, "a lock was passed over");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(locks)
-}
-
-fn refuse_conflicts(
-    store: &dyn Store,
-    key: &Key,
-    host: &Host,
-    mode: LockMode,
-    own: Option<Id>,
-) -> Result<(), VaultError> {
-    for (id, owner) in list(store, key)? {
-        let conflicts = owner.exclusive || mode == LockMode::Exclusive;
-        if Some(id) == own || !conflicts {
-            continue;
-        }
-        if is_abandoned(&id, &owner, host) {
-            remove(store, &id)?;
-            tracing::warn!(lock = %id.short(), pid = owner.pid, "removed the lock of a dead process");
-            continue;
-        }
-        let is_stale = owner.is_stale(host, Timestamp::now());
-        return Err(LockConflict {
-            id,
-            owner,
-            is_stale,
-        }
-        .into());
-    }
-    Ok(())
-}
-
-/// Removes locks that nobody can be behind; returns them.
-pub(crate) fn remove_stale(
-    store: &dyn Store,
-    key: &Key,
-    host: &Host,
-) -> Result<Vec<(Id, LockInfo)>, VaultError> {
-    let mut stale = list(store, key)?;
-    stale
-        .retain(|(id, info)| info.is_stale(host, Timestamp::now()) || is_abandoned(id, info, host));
-    for (id, _) in &stale {
-        remove(store, id)?;
-    }
-    Ok(stale)
 }
 
 #[cfg(test)]
@@ -555,7 +425,10 @@ mod tests {
         }
         assert!(list(&*here, &key).unwrap().is_empty());
         let left = list(&*there, &other_key).unwrap();
-        assert_eq!(left.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [others]);
+        assert_eq!(
+            left.iter().map(|lock| lock.id).collect::<Vec<_>>(),
+            [others]
+        );
         // Renewed at that very moment, it does not come back.
         locks[0].shared.refresh().unwrap();
         assert!(list(&*here, &key).unwrap().is_empty());

@@ -5,11 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    error::VaultError,
-    lock::{Lock, LockMode},
-    vault::Vault,
-};
+use super::{Lock, LockMode};
+use crate::{error::VaultError, vault::Vault};
 
 /// Between two looks at first…
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
