@@ -154,17 +154,20 @@ impl Lock {
         }
     }
 
-    /// Whether nobody else works in the vault.
-    pub(crate) fn is_exclusive(&self) -> bool {
+    fn is_exclusive(&self) -> bool {
         self.shared.mode == LockMode::Exclusive
+    }
+
+    /// Whether nobody else has a lock now, readable or not; a shared one is no promise that nobody comes.
+    pub(crate) fn is_alone(&self) -> Result<bool, VaultError> {
+        let ours = self.shared.current();
+        let locks = list(&*self.shared.store, &self.shared.key)?;
+        Ok(locks.iter().all(|lock| lock.id == ours))
     }
 
     /// How long before this lock was last renewed an object was written, by the store's own clock; `None` if the store
     /// does not say.
-    pub(crate) fn age_in_store(
-        &self,
-        object: &ObjectKey,
-    ) -> Result<Option<SignedDuration>, VaultError> {
+    fn age_in_store(&self, object: &ObjectKey) -> Result<Option<SignedDuration>, VaultError> {
         let shared = &*self.shared;
         let renewed = found::written_at(&*shared.store, &shared.current_key())?;
         let written = found::written_at(&*shared.store, object)?;

@@ -2,6 +2,10 @@
 //!
 //! The order is always: a new group is durable, then the one that it replaces is removed, and that only if all that
 //! counts of its members is in another group. Whatever interrupts this leaves too much parity, and never too little.
+//!
+//! Another update may be at work, for another scheme even, and about to remove the very group that we count on. A group of
+//! our own making may be counted on: whoever removes it has made a newer one. On any other only who is alone in the vault
+//! counts: whoever comes later sees our lock, and counts on none but his own.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -134,32 +138,36 @@ impl Vault {
             too_long: plan.too_long.clone(),
             ..ParityReport::default()
         };
-        let (mut covered, mut ids) = (HashSet::new(), HashSet::new());
+        let (mut ours, mut ids) = (HashSet::new(), HashSet::new());
         for made in outcomes {
             let made = made?;
             ids.extend(made.id);
-            report.take(made, &mut covered);
+            report.take(made, &mut ours);
         }
+        let is_alone = lock.is_alone()?;
+        let mut of_others = HashSet::new();
         for kept in plan
             .kept
             .iter()
             .filter_map(|number| found.groups.get(*number))
         {
-            covered.extend(kept.group.members.iter().map(|member| member.key.clone()));
+            of_others.extend(kept.group.members.iter().map(|member| &*member.key));
         }
-        let is_needed = |key: &str| living.contains(key) && !covered.contains(key);
         for group in plan
             .replaced
             .iter()
             .filter_map(|number| found.groups.get(*number))
         {
-            let is_needed = group
-                .group
-                .members
-                .iter()
-                .any(|member| is_needed(&member.key));
+            let members = group.group.members.iter().map(|member| &*member.key);
+            let not_ours: Vec<_> = members
+                .filter(|key| living.contains(*key) && !ours.contains(*key))
+                .collect();
+            let is_needed = not_ours.iter().any(|key| !of_others.contains(key));
             // Made anew of the same members, a group has the same name.
             if is_needed || ids.contains(&group.id) {
+                continue;
+            }
+            if !not_ours.is_empty() && !is_alone {
                 continue;
             }
             lock.ensure_held()?;

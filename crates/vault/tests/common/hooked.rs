@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use rekindle_vault::{
     Store,
     store::{Listed, ObjectKey, StoreError},
@@ -86,6 +87,11 @@ impl Store for Hooked {
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         self.count();
         self.inner.list(folder)
+    }
+
+    fn written_at(&self, key: &ObjectKey) -> Result<Option<Timestamp>, StoreError> {
+        self.count();
+        self.inner.written_at(key)
     }
 
     fn listing_lag(&self) -> Duration {
