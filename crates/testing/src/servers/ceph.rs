@@ -130,15 +130,31 @@ impl Ceph {
     /// [`TestingError::Unavailable`] without curl, which signs the request; [`TestingError::Failed`] with its words.
     pub fn make_locked_bucket(&self, name: &str) -> Result<(), TestingError> {
         needs("curl", "Ceph's Object Lock")?;
+        let mut curl = self.signed("PUT", name);
+        curl.args(["-H", "x-amz-bucket-object-lock-enabled: true"]);
+        run(&mut curl).map(drop)
+    }
+
+    /// Deletes an object as anybody does who has the access keys: where versions are kept, it is hidden by a delete
+    /// marker.
+    ///
+    /// # Errors
+    /// As [`Ceph::make_locked_bucket`].
+    pub fn delete_object(&self, bucket: &str, object: &str) -> Result<(), TestingError> {
+        needs("curl", "signed requests")?;
+        run(&mut self.signed("DELETE", &format!("{bucket}/{object}"))).map(drop)
+    }
+
+    /// A request without a body.
+    fn signed(&self, method: &str, path: &str) -> Command {
         let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--fail-with-body", "-X", "PUT"])
+        curl.args(["--silent", "--show-error", "--fail-with-body", "-X", method])
             .args(["--aws-sigv4", "aws:amz:us-east-1:s3", "--user"])
             .arg(format!("{ACCESS_KEY}:{SECRET_KEY}"))
-            .args(["-H", "x-amz-bucket-object-lock-enabled: true"])
-            // Of an empty body; curl leaves it out.
+            // curl leaves it out.
             .args(["-H", &format!("x-amz-content-sha256: {NOTHING_SHA256}")])
-            .arg(format!("http://127.0.0.1:{}/{name}", self.port));
-        run(&mut curl).map(drop)
+            .arg(format!("http://127.0.0.1:{}/{path}", self.port));
+        curl
     }
 
     /// How many parts of unfinished uploads lie in a bucket.
