@@ -15,19 +15,18 @@ use rekindle_postgres::{
     },
     quote_identifier,
 };
-use rekindle_stack::{self as stack, Stack};
+use rekindle_stack::{Dataset, Stack};
 use rekindle_vault::{BlobKind, Id, Index, Node, Vault};
 
 use crate::{
     PointSummary, RecoveryError,
-    backup::names,
     find_point::find_point,
     foreign::leave_out,
     guard::{
         DatabaseNeeds, Guard, GuardFinding, GuardOptions, ServerFacts, judge_database, permit,
     },
+    in_place,
     manifest::Manifest,
-    runtime::cluster_at,
 };
 
 /// Which database, and what it shall be called.
@@ -174,14 +173,7 @@ pub fn database_source(
     let snapshot = find_point(vault, point, Some(service))?;
     let (index, _) = vault.load_readable_index()?;
     let manifest = Manifest::read(vault, &index, &snapshot)?;
-    let (_, record) =
-        manifest
-            .postgres(service)
-            .ok_or_else(|| RecoveryError::ServiceNotInPoint {
-                point: snapshot.id,
-                service: service.to_owned(),
-                known: manifest.services(),
-            })?;
+    let (_, record) = manifest.postgres_in(snapshot.id, service)?;
     let mut dumps = record.logical.iter().flat_map(|logical| &logical.databases);
     Ok(match dumps.any(|dumped| dumped.database.name == database) {
         true => DatabaseSource::Dump,
@@ -190,23 +182,21 @@ pub fn database_source(
     })
 }
 
+/// The services with a PostgreSQL dataset.
+#[must_use]
+pub fn services_with_postgres(stack: &Stack) -> Vec<String> {
+    let is_postgres = |dataset: &Dataset| matches!(dataset, Dataset::Postgres(_));
+    let services = stack.services.iter();
+    services
+        .filter(|service| service.datasets.iter().any(is_postgres))
+        .map(|service| service.name.to_string())
+        .collect()
+}
+
 /// The PostgreSQL cluster of a service.
 pub(crate) fn cluster_of(stack: &Stack, service: &str) -> Result<PostgresCluster, RecoveryError> {
-    let unknown = || RecoveryError::UnknownService {
-        name: service.to_owned(),
-        known: names(stack),
-    };
-    let found = stack.service(service).ok_or_else(unknown)?;
-    let settings = found.datasets.iter().find_map(|dataset| match dataset {
-        stack::Dataset::Postgres(settings) => Some(settings),
-        _ => None,
-    });
-    cluster_at(stack, service, settings.ok_or_else(unknown)?).map_err(|source| {
-        RecoveryError::Settings {
-            service: service.to_owned(),
-            source: Box::new(source),
-        }
-    })
+    let (_, cluster) = in_place::postgres_of(stack, service)?;
+    Ok(cluster)
 }
 
 /// What a stored dump needs of a server. Archives say it at their beginning; of other forms all is

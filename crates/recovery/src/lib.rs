@@ -40,7 +40,7 @@ pub use backup::{
 pub use configuration::{ConfigurationFile, ConfigurationRecord, ServiceImage};
 pub use database::{
     DatabaseRestoreOutcome, DatabaseRestoreRequest, DatabaseSource, database_source,
-    restore_database,
+    restore_database, services_with_postgres,
 };
 pub use doctor::{Finding, FindingLevel, doctor};
 pub use error::RecoveryError;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use rekindle_datasets::{DatasetRecord, postgres::PostgresRecord};
-use rekindle_vault::{BlobKind, Index, Snapshot, Vault};
+use rekindle_vault::{BlobKind, Id, Index, Snapshot, Vault};
 use serde::{Deserialize, Serialize};
 
 use crate::{RecoveryError, configuration::ConfigurationRecord, tripwire::TripwireRecord};
@@ -141,6 +141,20 @@ impl Manifest {
         let entries = self.datasets.iter();
         let mut of_service = entries.filter(|entry| entry.service == service);
         of_service.find_map(|entry| Some((entry, entry.record.postgres()?)))
+    }
+
+    /// As [`Manifest::postgres`], of this point, which must have one.
+    pub(crate) fn postgres_in(
+        &self,
+        point: Id,
+        service: &str,
+    ) -> Result<(&DatasetEntry, &PostgresRecord), RecoveryError> {
+        let missing = || RecoveryError::ServiceNotInPoint {
+            point,
+            service: service.to_owned(),
+            known: self.services(),
+        };
+        self.postgres(service).ok_or_else(missing)
     }
 
     /// The dataset that lies there.

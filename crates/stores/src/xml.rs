@@ -34,6 +34,28 @@ pub(crate) fn all<'a>(xml: &'a str, name: &str) -> Result<Vec<&'a str>, String> 
     Ok(found)
 }
 
+/// Whether it is a delete marker, its inside, and what follows.
+type Version<'a> = (bool, &'a str, &'a str);
+
+/// The next version or delete marker of a list of versions, in its order.
+///
+/// # Errors
+/// If it does not end.
+pub(crate) fn next_version(xml: &str) -> Result<Option<Version<'_>>, String> {
+    let of = |name: &str| xml.find(&format!("<{name}>"));
+    let (at, name) = match (of("Version"), of("DeleteMarker")) {
+        (None, None) => return Ok(None),
+        (Some(version), Some(marker)) if marker < version => (marker, "DeleteMarker"),
+        (Some(version), _) => (version, "Version"),
+        (None, Some(marker)) => (marker, "DeleteMarker"),
+    };
+    let inner = &xml[at + name.len() + 2..];
+    let (inner, after) = inner
+        .split_once(&format!("</{name}>"))
+        .ok_or("the list of versions is cut")?;
+    Ok(Some((name == "DeleteMarker", inner, after)))
+}
+
 /// A text as it may stand between tags.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

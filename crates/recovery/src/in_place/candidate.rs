@@ -130,14 +130,7 @@ fn identity_of(
     let snapshot = vault.find_snapshot(&point.id.to_string())?;
     let (index, _) = vault.load_readable_index()?;
     let manifest = Manifest::read(vault, &index, &snapshot)?;
-    let (_, record) =
-        manifest
-            .postgres(service)
-            .ok_or_else(|| RecoveryError::ServiceNotInPoint {
-                point: point.id,
-                service: service.to_owned(),
-                known: manifest.services(),
-            })?;
+    let (_, record) = manifest.postgres_in(point.id, service)?;
     Ok(record.identity.clone())
 }
 

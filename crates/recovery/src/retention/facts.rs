@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::{Timestamp, tz::TimeZone};
 use rekindle_datasets::with_causes;
-use rekindle_stack::{Dataset, Stack};
+use rekindle_stack::Stack;
 use rekindle_vault::{Holds, Id, Snapshot, Vault};
 
 use super::{Block, Circumstances, ForgetGuard, RetentionPoint, RetentionPolicy};
-use crate::{PointSummary, RecoveryError, in_place, wal};
+use crate::{PointSummary, RecoveryError, in_place, services_with_postgres, wal};
 
 /// Everything that [`super::decide`] needs.
 pub(super) struct Facts {
@@ -100,7 +100,7 @@ fn needed_by_wal(
     now: Timestamp,
 ) -> Result<BTreeMap<Id, Vec<String>>, RecoveryError> {
     let mut needed: BTreeMap<Id, Vec<String>> = BTreeMap::new();
-    for service in with_postgres(stack) {
+    for service in services_with_postgres(stack) {
         let Some(period) = policy.wal_of(&service) else {
             continue;
         };
@@ -120,14 +120,4 @@ fn needed_by_wal(
         }
     }
     Ok(needed)
-}
-
-/// The services with a PostgreSQL dataset.
-pub(super) fn with_postgres(stack: &Stack) -> Vec<String> {
-    let is_postgres = |dataset: &Dataset| matches!(dataset, Dataset::Postgres(_));
-    let services = stack.services.iter();
-    services
-        .filter(|service| service.datasets.iter().any(is_postgres))
-        .map(|service| service.name.to_string())
-        .collect()
 }

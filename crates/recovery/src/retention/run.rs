@@ -5,12 +5,9 @@ use rekindle_stack::Stack;
 use rekindle_vault::{LockMode, Vault};
 use serde::Serialize;
 
-use super::{
-    PointPlan, RetentionPolicy, decide,
-    facts::{Facts, with_postgres},
-};
+use super::{PointPlan, RetentionPolicy, decide, facts::Facts};
 use crate::{
-    RecoveryError,
+    RecoveryError, services_with_postgres,
     wal::{WalRetentionPlan, apply_wal_retention_under, plan_wal_retention},
 };
 
@@ -52,7 +49,7 @@ pub fn plan_retention(
     now: Timestamp,
 ) -> Result<RetentionPlan, RecoveryError> {
     let facts = Facts::gather(vault, stack, policy, now)?;
-    let wal = with_postgres(stack)
+    let wal = services_with_postgres(stack)
         .iter()
         .map(|service| plan_wal_retention(vault, service, policy.wal_of(service), now))
         .collect::<Result<_, _>>()?;
@@ -101,7 +98,7 @@ pub fn apply_retention(
         tracing::info!(forgotten, "recovery points forgotten");
     }
     let mut removed_files = 0;
-    for service in with_postgres(stack) {
+    for service in services_with_postgres(stack) {
         let wal = policy.wal_of(&service);
         let (of_service, files) = apply_wal_retention_under(&lock, vault, &service, wal, now)?;
         plan.wal.push(of_service);

@@ -186,3 +186,11 @@ fn write_file(file: &PlannedImport, out: &mut dyn Write) -> Result<(), CliError>
     }
     Ok(())
 }
+
+/// Of a file that was read whole.
+const fn checksum_words(is_verified: bool) -> &'static str {
+    match is_verified {
+        true => "its SHA-256 is the one beside it",
+        false => "no .sha256 lies beside it",
+    }
+}

@@ -1,18 +1,9 @@
 //! Which services a command is about.
 
+use rekindle_recovery::services_with_postgres;
 use rekindle_stack::{Dataset, Stack, WalMode};
 
 use crate::errors::CliError;
-
-/// The services with a PostgreSQL dataset.
-pub fn with_postgres(stack: &Stack) -> Vec<String> {
-    let is_postgres = |dataset: &Dataset| matches!(dataset, Dataset::Postgres(_));
-    let services = stack.services.iter();
-    services
-        .filter(|service| service.datasets.iter().any(is_postgres))
-        .map(|service| service.name.to_string())
-        .collect()
-}
 
 /// The one meant: the one named, else the only one with a dataset of this kind.
 ///
@@ -61,7 +52,7 @@ pub fn the_postgres(stack: &Stack, named: Option<&str>) -> Result<String, CliErr
     if let Some(named) = named {
         return Ok(named.to_owned());
     }
-    let mut services = with_postgres(stack);
+    let mut services = services_with_postgres(stack);
     match (services.pop(), services.is_empty()) {
         (Some(only), true) => Ok(only),
         (None, _) => Err(CliError::wrong_use(

@@ -166,7 +166,7 @@ fn versions(answer: &Answer) -> io::Result<Page> {
     let texts = Texts::of(&xml);
     let mut entries = Vec::new();
     let mut rest = xml.as_str();
-    while let Some((is_marker, inner, after)) = next_version(rest).map_err(strange)? {
+    while let Some((is_marker, inner, after)) = xml::next_version(rest).map_err(strange)? {
         entries.push(entry(inner, &texts, is_marker).map_err(strange)?);
         rest = after;
     }
@@ -199,21 +199,6 @@ fn goes_on(xml: &str) -> io::Result<bool> {
         Some("false") => Ok(false),
         _ => Err(strange("it does not say whether the list goes on")),
     }
-}
-
-fn next_version(xml: &str) -> Result<Option<(bool, &str, &str)>, String> {
-    let of = |name: &str| xml.find(&format!("<{name}>"));
-    let (at, name) = match (of("Version"), of("DeleteMarker")) {
-        (None, None) => return Ok(None),
-        (Some(version), Some(marker)) if marker < version => (marker, "DeleteMarker"),
-        (Some(version), _) => (version, "Version"),
-        (None, Some(marker)) => (marker, "DeleteMarker"),
-    };
-    let inner = &xml[at + name.len() + 2..];
-    let (inner, after) = inner
-        .split_once(&format!("</{name}>"))
-        .ok_or("the list of versions is cut")?;
-    Ok(Some((name == "DeleteMarker", inner, after)))
 }
 
 fn entry(xml: &str, texts: &Texts, is_marker: bool) -> Result<ListedVersion, String> {

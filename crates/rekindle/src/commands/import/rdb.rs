@@ -7,7 +7,7 @@ use rekindle_stack::Stack;
 use rekindle_vault::Progress;
 use serde_json::json;
 
-use super::ImportArgs;
+use super::{ImportArgs, checksum_words};
 use crate::{
     app::App,
     commands::services,
@@ -80,10 +80,7 @@ pub(super) fn run(
 }
 
 fn write_plan(plan: &RdbPlan, out: &mut dyn Write) -> Result<(), CliError> {
-    let checksum = match plan.is_verified {
-        true => "its SHA-256 is the one beside it",
-        false => "no .sha256 lies beside it",
-    };
+    let checksum = checksum_words(plan.is_verified);
     let summary = &plan.summary;
     let keys = summary.databases.iter().map(|database| database.keys).sum();
     let (keys, size) = (count(keys, "key"), bytes(summary.bytes));

@@ -10,7 +10,7 @@ use rekindle_stack::Stack;
 use rekindle_vault::Progress;
 use serde_json::json;
 
-use super::ImportArgs;
+use super::{ImportArgs, checksum_words};
 use crate::{
     app::App,
     commands::services,
@@ -100,10 +100,7 @@ pub(super) fn run(
 
 fn write_file(file: &PlannedTarball, out: &mut dyn Write) -> Result<(), CliError> {
     writeln!(out, "  from      {}", file.from.display())?;
-    let checksum = match file.is_verified {
-        true => "its SHA-256 is the one beside it",
-        false => "no .sha256 lies beside it",
-    };
+    let checksum = checksum_words(file.is_verified);
     let (files, size) = (count(file.files, "file"), bytes(file.bytes));
     writeln!(out, "  what      {files} of {size}; whole; {checksum}")?;
     Ok(())

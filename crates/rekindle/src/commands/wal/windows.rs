@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::{
     app::App,
-    commands::services,
     errors::{CliError, Exit},
     output::{Table, time, write_json},
 };
@@ -38,7 +37,7 @@ pub fn run(app: &App, args: &WindowsArgs, out: &mut dyn Write) -> Result<Exit, C
     let vault = rekindle_recovery::open_vault(&stack.vault)?;
     let services = match &args.service {
         Some(service) => vec![service.clone()],
-        None => services::with_postgres(&stack),
+        None => rekindle_recovery::services_with_postgres(&stack),
     };
     let found = services
         .iter()

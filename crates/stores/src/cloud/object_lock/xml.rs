@@ -5,6 +5,7 @@
 use rekindle_vault::store::{ObjectVersion, PageMark};
 
 use super::super::name::Names;
+use crate::xml::next_version;
 pub(super) use crate::xml::{text, time, unescaped};
 
 /// A page of versions; names that are not ours are left out.
@@ -33,25 +34,6 @@ pub(super) fn versions(
         _ => return Err("it does not say whether the list goes on".to_owned()),
     };
     Ok((versions, next))
-}
-
-type Element<'a> = (bool, &'a str, &'a str);
-
-/// The next version or marker, in the order of the list.
-fn next_version(xml: &str) -> Result<Option<Element<'_>>, String> {
-    let of = |name: &str| xml.find(&format!("<{name}>"));
-    let (at, name) = match (of("Version"), of("DeleteMarker")) {
-        (None, None) => return Ok(None),
-        (Some(version), Some(marker)) if marker < version => (marker, "DeleteMarker"),
-        (Some(version), _) => (version, "Version"),
-        (None, Some(marker)) => (marker, "DeleteMarker"),
-    };
-    let inner = &xml[at + name.len() + 2..];
-    let end = format!("</{name}>");
-    let (inner, after) = inner
-        .split_once(&end)
-        .ok_or("the list of versions is cut")?;
-    Ok(Some((name == "DeleteMarker", inner, after)))
 }
 
 fn version(xml: &str, is_marker: bool, names: &Names) -> Result<Option<ObjectVersion>, String> {
