@@ -75,8 +75,10 @@ struct Shared {
     mode: LockMode,
     current: Mutex<Id>,
     is_lost: AtomicBool,
-    /// The program ends: it is not to be renewed any more.
+    /// The program ends: it is not to be written any more.
     is_ended: AtomicBool,
+    /// Held while one is being written, so that the end of the program can wait for it and remove it.
+    writing: Mutex<()>,
 }
 
 impl Lock {
@@ -113,7 +115,8 @@ impl Lock {
         host: Host,
         mode: LockMode,
     ) -> Result<Self, VaultError> {
-        let id = write(&*store, &key, &LockInfo::new(&host, mode))?;
+        let sealed = Sealed::new(&key, &LockInfo::new(&host, mode))?;
+        let id = sealed.id;
         let shared = Arc::new(Shared {
             store,
             key,
@@ -122,8 +125,11 @@ impl Lock {
             current: Mutex::new(id),
             is_lost: AtomicBool::new(false),
             is_ended: AtomicBool::new(false),
+            writing: Mutex::new(()),
         });
+        // Before it can be seen: whoever ends the program must find it.
         shared.make_known();
+        shared.write_first(&sealed)?;
         Ok(Self {
             shared,
             stop: None,
@@ -227,11 +233,24 @@ impl Shared {
         own.push(Arc::downgrade(self));
     }
 
-    /// Removes it for good, while it may just be being renewed.
+    fn write_first(&self, sealed: &Sealed) -> Result<(), VaultError> {
+        let _writing = self.writing();
+        if self.is_ended.load(Ordering::SeqCst) {
+            let reason = "the program ends".to_owned();
+            return Err(VaultError::LockLost { reason });
+        }
+        sealed.write(&*self.store)
+    }
+
+    /// Removes it for good, while it may just be being written.
     fn end(&self) -> Result<(), VaultError> {
         self.is_ended.store(true, Ordering::SeqCst);
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        remove(&*self.store, &current)
+        let _writing = self.writing();
+        remove(&*self.store, &self.current())
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn current(&self) -> Id {
@@ -244,14 +263,14 @@ impl Shared {
 
     /// Writes a younger lock, then removes the old one, so that there is always one.
     fn refresh(&self) -> Result<(), VaultError> {
-        let info = LockInfo::new(&self.host, self.mode);
-        let new = write(&*self.store, &self.key, &info)?;
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.writing();
         if self.is_ended.load(Ordering::SeqCst) {
-            held().remove(&new);
-            return remove(&*self.store, &new);
+            return Ok(());
         }
-        let old = std::mem::replace(&mut *current, new);
+        let new = Sealed::new(&self.key, &LockInfo::new(&self.host, self.mode))?;
+        new.write(&*self.store)?;
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, new.id);
         drop(current);
         held().remove(&old);
         // The new one counts. Whoever may write and not delete leaves the old one to become stale.
@@ -305,25 +324,37 @@ impl Drop for Lock {
     }
 }
 
-/// Writes a lock. One that may lie in the store although it was not acknowledged is removed again.
-fn write(store: &dyn Store, key: &Key, info: &LockInfo) -> Result<Id, VaultError> {
-    let (id, sealed) = unpacked::seal(key, FileKind::Lock, &serde_json::to_vec(info)?)?;
-    let object = ObjectKey::of(FileKind::Lock, &id);
-    // Before it can be seen: another thread of ours must not take it for abandoned.
-    held().insert(id);
-    store.create(&object, &sealed).inspect_err(|_| {
-        held().remove(&id);
-        if let Err(error) = store.delete(&object) {
-            tracing::debug!(%error, "no lock was left behind, or it cannot be removed");
-        }
-    })?;
-    Ok(id)
+/// A lock file that may be written.
+struct Sealed {
+    id: Id,
+    content: Vec<u8>,
+}
+
+impl Sealed {
+    fn new(key: &Key, info: &LockInfo) -> Result<Self, VaultError> {
+        let (id, content) = unpacked::seal(key, FileKind::Lock, &serde_json::to_vec(info)?)?;
+        Ok(Self { id, content })
+    }
+
+    /// One that may lie in the store although it was not acknowledged is removed again.
+    fn write(&self, store: &dyn Store) -> Result<(), VaultError> {
+        let object = ObjectKey::of(FileKind::Lock, &self.id);
+        // Before it can be seen: another thread of ours must not take it for abandoned.
+        held().insert(self.id);
+        store.create(&object, &self.content).inspect_err(|_| {
+            held().remove(&self.id);
+            if let Err(error) = store.delete(&object) {
+                tracing::debug!(%error, "no lock was left behind, or it cannot be removed");
+            }
+        })?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryStore;
+    use crate::store::{Listed, MemoryStore, StoreError};
 
     fn setting() -> (Arc<dyn Store>, Key, Host) {
         (
@@ -432,13 +463,94 @@ mod tests {
             left.iter().map(|lock| lock.id).collect::<Vec<_>>(),
             [others]
         );
-        // Renewed at that very moment, it does not come back.
+        // Renewed after that, it does not come back.
         locks[0].shared.refresh().unwrap();
         assert!(list(&*here, &key).unwrap().is_empty());
         assert!(locks[0].ensure_held().is_err());
         let shared = Arc::downgrade(&locks[0].shared);
         drop(locks);
         assert!(shared.upgrade().is_none(), "it is not kept for ever");
+    }
+
+    #[test]
+    fn a_program_that_ends_waits_for_the_lock_that_it_is_writing() {
+        let (inner, key, host) = setting();
+        let (is_asked, asked) = bounded(0);
+        let (go_on, may_go_on) = bounded(0);
+        let slow: Arc<dyn Store> = Arc::new(Slow {
+            inner: Arc::clone(&inner),
+            is_asked,
+            may_go_on,
+        });
+        let taking = thread::spawn({
+            let (slow, key) = (Arc::clone(&slow), key.clone());
+            // Not dropped: at its end, a program drops nothing.
+            move || Lock::take(slow, key, host, LockMode::Shared).map(std::mem::forget)
+        });
+        asked.recv().unwrap();
+        let known: Vec<_> = OWN
+            .lock()
+            .unwrap()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let mut known = known.into_iter();
+        let own = known.find(|own| Arc::ptr_eq(&own.store, &slow)).unwrap();
+        let ending = thread::spawn({
+            let own = Arc::clone(&own);
+            move || own.end()
+        });
+        while !own.is_ended.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        go_on.send(()).unwrap();
+        ending.join().unwrap().unwrap();
+        taking.join().unwrap().unwrap();
+        assert!(list(&*inner, &key).unwrap().is_empty());
+    }
+
+    /// Writes when it is told to.
+    struct Slow {
+        inner: Arc<dyn Store>,
+        is_asked: Sender<()>,
+        may_go_on: crossbeam_channel::Receiver<()>,
+    }
+
+    impl Store for Slow {
+        fn location(&self) -> String {
+            self.inner.location()
+        }
+
+        fn read(&self, key: &ObjectKey) -> Result<Vec<u8>, StoreError> {
+            self.inner.read(key)
+        }
+
+        fn read_range(
+            &self,
+            key: &ObjectKey,
+            offset: u64,
+            buffer: &mut [u8],
+        ) -> Result<(), StoreError> {
+            self.inner.read_range(key, offset, buffer)
+        }
+
+        fn create(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
+            self.is_asked.send(()).unwrap();
+            self.may_go_on.recv().unwrap();
+            self.inner.create(key, content)
+        }
+
+        fn replace(&self, key: &ObjectKey, content: &[u8]) -> Result<(), StoreError> {
+            self.inner.replace(key, content)
+        }
+
+        fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+            self.inner.delete(key)
+        }
+
+        fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+            self.inner.list(folder)
+        }
     }
 
     fn is_known(lock: &Lock) -> bool {
