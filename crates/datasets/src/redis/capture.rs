@@ -2,6 +2,8 @@
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rekindle_vault::{Backup, BackupError, Chunking, FileWriter, Node, TreePath};
@@ -22,7 +24,9 @@ use crate::{CaptureContext, CaptureError};
 /// What the RDB is called in every recovery point, whatever the server calls it.
 pub const DUMP_FILE: &str = "dump.rdb";
 /// How often it is tried to find files and server in agreement.
-const TRIES: usize = 10;
+const TRIES: u32 = 12;
+/// A rewrite that comes between is waited out, longer each time: 6.6 s in all.
+const PAUSE: Duration = Duration::from_millis(100);
 /// A fork that is older than this when the server tells of it was made for somebody else.
 const FORK_SECONDS: i64 = 5;
 
@@ -146,7 +150,8 @@ impl Capture<'_> {
             .settings
             .file_name("appendfilename", super::aof::APPEND_FILE);
         let mut found = String::new();
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
+            thread::sleep(PAUSE * attempt);
             let before = self.aof_size()?;
             let as_of = Timestamp::now();
             let opened = open(&directory, append_directory.as_deref(), &append_file)
