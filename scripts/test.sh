@@ -26,6 +26,10 @@ if [[ -s $REKINDLE_TEST_SKIPS ]]; then
 else
     echo "Nothing was skipped."
 fi
+if grep -qE '^ +FLAKY ' target/test-output.txt; then
+    echo "Failed first and then passed; the test or the product is at fault, and either is to be mended:"
+    grep -E '^ +FLAKY ' target/test-output.txt | sed -E 's/^ +FLAKY [^]]*\] *(\([^)]*\))? */  /' | sort -u
+fi
 ((documentation == 0)) && echo "Documentation tests: passed" || echo "Documentation tests: FAILED"
 grep -E '^ +Summary \[' target/test-output.txt | tail -n 1
 ((documentation == 0 && tests == 0))
