@@ -35,7 +35,7 @@ fuzz: ## Fuzzes each parser of stored bytes for a minute
 ci: ## Runs what every change must pass
 	@.ci/run
 
-demo: deps ## Destroys a database and brings it back, in front of you
+demo: deps ## Destroys a whole stack and brings it back, in front of you
 	@scripts/demo.sh
 
 bench: deps ## Measures backup and restore

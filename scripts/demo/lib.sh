@@ -1,13 +1,12 @@
 # shellcheck shell=bash
-# Helpers of the demo: what it prints, the servers it starts, and how it leaves no trace.
-
-PGBIN=/usr/lib/postgresql/15/bin
+# Helpers of the demo: what it prints, how it asks the database, and how it leaves no trace.
 
 if [[ -t 1 ]]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; else bold='' dim='' plain=''; fi
 
 step_number=0
 step() { printf '\n%s%d. %s%s\n' "$bold" $((++step_number)) "$*" "$plain"; }
 note() { printf '%s\n' "$*"; }
+line() { printf '  %-40s %24s\n' "$@"; }
 fail() { printf '\n%sdemo: FAILED: %s%s\n' "$bold" "$*" "$plain" >&2; exit 1; }
 
 # Prints a command as a person would type it, and runs it.
@@ -20,76 +19,39 @@ seconds() { printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100)); }
 mib() { printf '%d.%d MiB' $(($1 / 1048576)) $(($1 % 1048576 * 10 / 1048576)); }
 speed() { printf '%d MiB/s' $(($1 * 1000 / 1048576 / ($2 > 0 ? $2 : 1))); }
 
-# The server refuses to run as root; its files are its own user's.
-server_user=postgres
-[[ $(id -u) == 0 ]] || server_user=$(id -un)
-as_server() {
-    if [[ $(id -u) == 0 ]]; then
-        setpriv --reuid="$server_user" --regid="$server_user" --init-groups "$@"
-    else
-        "$@"
-    fi
+# timed VARIABLE COMMAND...: runs it, and keeps how many milliseconds it took.
+timed() {
+    local -n took=$1
+    local from
+    from=$(now_ms)
+    shift
+    "$@"
+    # shellcheck disable=SC2034 # whoever calls reads it
+    took=$(($(now_ms) - from))
 }
 
-# make_server DIR: a cluster with page checksums, reached only by a socket in $WORK/run.
-make_server() {
-    install -d -m 700 -o "$server_user" run
-    install -d -m 700 -o "$server_user" "$1"
-    as_server "$PGBIN/initdb" -D "$1" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --data-checksums >/dev/null
-    # Shared memory in its directory: a server that is killed leaves nothing elsewhere.
-    cat >>"$1/postgresql.conf" <<CONF
-listen_addresses = ''
-unix_socket_directories = '$WORK/run'
-dynamic_shared_memory_type = mmap
-shared_buffers = 256MB
-max_wal_size = 2GB
-jit = off
-CONF
+# begin PROGRAM: a directory of its own, and nothing of the caller's that would reach into it.
+begin() {
+    WORK=$(mktemp -d "${TMPDIR:-/var/tmp}/rekindle-demo.XXXXXX")
+    trap clean_up EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    chmod 711 "$WORK"
+    cd "$WORK" || return
+    PATH=$(dirname "$1"):$PGBIN:$PATH
+    export PATH REKINDLE_CONFIG=$WORK/rekindle.yaml REKINDLE_RUN_DIR=$WORK/run/rekindle STATE_DIRECTORY=$WORK/state
+    unset PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD PGOPTIONS REDISCLI_AUTH
 }
 
-# Ids of the servers that run, and of their System V shared memory, which a killed one leaves.
-declare -A servers=()
-segments=()
-
-# start_server DIR [OPTIONS]
-start_server() {
-    local directory=$1 options=${2-}
-    as_server "$PGBIN/pg_ctl" -D "$directory" -l "$WORK/run/log" -o "$options" -w -t 60 start >/dev/null ||
-        { tail -n 20 "$WORK/run/log" >&2; fail "PostgreSQL does not start on $directory"; }
-    servers[$directory]=$(head -n 1 "$directory/postmaster.pid")
-    segments+=("$(sed -n 7p "$directory/postmaster.pid" | awk '{ print $2 }')")
+# remove DIR...: what is about to die may still make a file.
+remove() {
+    until rm -rf -- "$@" 2>/dev/null; do sleep 0.02; done
 }
 
-# A restored server answers when it has replayed its WAL, and not before.
-await_recovery() {
-    local _
-    for _ in {1..600}; do
-        sql -d postgres -c 'SELECT 1' >/dev/null 2>&1 && return
-        sleep 0.1
-    done
-    fail 'the restored server is still in recovery after a minute'
-}
-
-stop_server() {
-    as_server "$PGBIN/pg_ctl" -D "$1" -m immediate -w stop >/dev/null || true
-    unset "servers[$1]"
-}
-
-# kill_server DIR: it and all its processes, at once.
-kill_server() {
-    local pid=${servers[$1]}
-    # shellcheck disable=SC2046 # one word for each process
-    kill -9 "$pid" $(cat "/proc/$pid/task/$pid/children")
-    # As on a new machine. The next server would take the dead one for alive until somebody has
-    # waited for it, which the first process of some containers never does.
-    rm -f "$WORK"/run/.s.PGSQL.*
-    unset "servers[$1]"
-}
-
-sql() { psql -X -q -At -v ON_ERROR_STOP=1 -h "$WORK/run" -U postgres "$@"; }
+sql() { psql -X -q -At -v ON_ERROR_STOP=1 -h "$WORK/run/db" -U postgres "$@"; }
 
 # fingerprint DATABASE [PSQL OPTIONS]: of each table its rows and a sum over 64-bit hashes of all
-# of them; the ledger, which changes all the time, is left out.
+# of them; that of the orders, which changes all the time, is left out.
 fingerprint() {
     local database=$1
     shift
@@ -98,7 +60,7 @@ SELECT format('SELECT %L, count(*), sum(hashtextextended(t::text, 0)::numeric),
                       sum(hashtextextended(t::text, 1)::numeric) FROM %I.%I AS t',
               relname, nspname, relname)
 FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
-WHERE relkind = 'r' AND nspname = 'public' AND relname <> 'ledger' ORDER BY relname \gexec
+WHERE relkind = 'r' AND nspname = 'public' AND relname <> 'orders' ORDER BY relname \gexec
 SQL
 }
 
@@ -117,22 +79,15 @@ same_tables() {
     [[ -s $1 && $(wc -l <"$1") == $(wc -l <"$2") && $different == 0 ]] || fail "the tables differ"
 }
 
-# A client that inserts a numbered row about a hundred times a second, and keeps what was acknowledged.
-writer=
-start_writer() {
-    : >acknowledged
-    psql -X -q -At -h "$WORK/run" -U postgres -d shop >acknowledged 2>run/writer.log \
-        <<<'INSERT INTO ledger DEFAULT VALUES RETURNING n \watch 0.01' &
-    writer=$!
+# compare AT_LEAST [--of-one-point]: all three stores against what customers were told.
+compare() {
+    python3 "$repository/scripts/demo/compare.py" customers/told data/uploads \
+        "host=$WORK/run/db user=postgres dbname=shop" "$WORK/run/cache/redis.sock" "$@" 2>run/compared ||
+        { cat run/compared >&2; exit 1; }
+    [[ ! -s run/compared ]] ||
+        # shellcheck disable=SC2034 # the figures at the end
+        read -r orders lost_rows lost_keys_seconds lost_files_seconds <run/compared
 }
-stop_writer() {
-    [[ -n $writer ]] || return 0
-    kill "$writer" 2>/dev/null || true
-    wait "$writer" 2>/dev/null || true
-    writer=
-}
-# How many rows the server has acknowledged; the writer's numbers have no gaps.
-acknowledged() { grep -cE '^[0-9]+$' acknowledged || true; }
 
 # What streams WAL into the vault, as a service of systemd does on a real machine.
 receiver=
@@ -149,21 +104,20 @@ stop_receiver() {
 
 # clean_up: however the demo ends.
 clean_up() {
-    local status=$? pid segment
+    local status=$?
     trap - EXIT INT TERM HUP
     set +e
     stop_receiver
-    stop_writer
-    for pid in "${servers[@]}"; do
-        kill -QUIT "$pid" 2>/dev/null
-        for _ in {1..100}; do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
-    done
-    for segment in "${segments[@]}"; do ipcrm -m "$segment" 2>/dev/null; done
+    kill_stack >/dev/null
+    forget_memory
+    if ((status)) && [[ -d $WORK/run ]]; then
+        tail -n 5 "$WORK"/run/*.log >&2
+    fi
     cd /
     if [[ -n ${KEEP-} ]]; then
         printf '\nkept: %s\n' "$WORK"
     else
-        rm -rf -- "$WORK"
+        remove "$WORK"
     fi
     exit "$status"
 }
