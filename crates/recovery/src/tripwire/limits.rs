@@ -8,7 +8,7 @@ pub struct Limits {
     /// So much was replaced by what does not compress, though it usually does.
     pub encrypted: u8,
     /// So much was replaced by anything; `None` for data that are rewritten in the course of things,
-    /// as a database is by `VACUUM FULL` or `REINDEX`.
+    /// as a database is by `VACUUM FULL` or `REINDEX`, and an RDB each time it is saved.
     pub changed: Option<u8>,
     /// So much is gone.
     pub gone: u8,
@@ -26,11 +26,31 @@ impl Limits {
         let stack::Tripwire::On(limits) = settings else {
             return None;
         };
-        let by_kind = (kind != "postgres").then_some(CHANGED);
+        let is_database = matches!(kind, "postgres" | "redis");
+        let by_kind = (!is_database).then_some(CHANGED);
         Some(Self {
             encrypted: limits.encrypted.unwrap_or(ENCRYPTED),
             changed: limits.changed.or(by_kind),
             gone: limits.gone.unwrap_or(GONE),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_may_rewrite_themselves() {
+        let changed = |kind| {
+            let on = stack::Tripwire::On(stack::TripwireLimits::default());
+            Limits::of(&on, kind).unwrap().changed
+        };
+        for kind in ["postgres", "redis"] {
+            assert_eq!(changed(kind), None, "{kind}");
+        }
+        for kind in ["files", "s3", "meilisearch"] {
+            assert_eq!(changed(kind), Some(CHANGED), "{kind}");
+        }
     }
 }

@@ -60,10 +60,13 @@ pub fn age(moment: Timestamp) -> Duration {
     Duration::from_secs(u64::try_from(past.as_secs()).unwrap_or(0))
 }
 
-/// `1 file`, `2 files`.
+/// `1 file`, `2 files`; `2 entries`.
 pub fn count(number: u64, noun: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{ending}")
+    match noun.strip_suffix('y') {
+        _ if number == 1 => format!("{number} {noun}"),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{number} {stem}ies"),
+        _ => format!("{number} {noun}s"),
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +80,13 @@ mod tests {
             "0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "1.0 GiB", "16.0 EiB",
         ];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn nouns_have_their_plural() {
+        let shown = [(1, "entry"), (2, "entry"), (0, "key"), (3, "file")];
+        let shown = shown.map(|(number, noun)| count(number, noun));
+        assert_eq!(shown, ["1 entry", "2 entries", "0 keys", "3 files"]);
     }
 
     #[test]
