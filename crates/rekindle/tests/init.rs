@@ -23,6 +23,10 @@ made   the vault at HOME/vault
 ";
 
 const ADVICE: &str = "
+no Compose file was found: looked in HOME for those of COMPOSE_FILE, compose.yaml, compose.yml,
+docker-compose.yaml and docker-compose.yml; `--compose FILE` names another one
+Docker at unix:///nonexistent/docker.sock does not answer, so it has no projects to tell of
+
 KEEP THE PASSWORD SOMEWHERE ELSE, TOO: print HOME/vault-password, or put it
 into a password manager. Without it, nobody can restore anything from this vault.
 
@@ -134,6 +138,10 @@ would write HOME/place/rekindle.yaml:
 
 would write a random password to HOME/place/vault-password
 would make a vault at HOME/place/vault
+
+no Compose file was found: looked in HOME/place for those of COMPOSE_FILE, compose.yaml, compose.yml,
+docker-compose.yaml and docker-compose.yml; `--compose FILE` names another one
+Docker at unix:///nonexistent/docker.sock does not answer, so it has no projects to tell of
 ";
     assert_eq!(ran.stderr, said);
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);

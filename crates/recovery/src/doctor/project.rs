@@ -11,11 +11,11 @@ use rekindle_stack::{
 };
 
 use super::Findings;
-use crate::{project::compose_project, runtime::needed_runtime_of};
+use crate::{project::living_project, runtime::needed_runtime_of};
 
 /// Looks at the project, and at what runs it; returns the latter if it can be used.
 pub(super) fn look(stack: &Stack, findings: &mut Findings) -> Option<Arc<dyn Runtime>> {
-    match compose_project(stack) {
+    match living_project(stack) {
         Some(Ok(project)) => look_at_project(&project, stack, findings),
         Some(Err(error)) => look_at_error(&error, findings),
         None => {}
@@ -42,22 +42,23 @@ pub(super) fn look(stack: &Stack, findings: &mut Findings) -> Option<Arc<dyn Run
                 .iter()
                 .filter(|service| needs_runtime(service));
             let needs: Vec<String> = needs.map(|service| format!("`{}`", service.name)).collect();
+            let fix = error.hint().unwrap_or_else(|| ASK.to_owned());
             if needs.is_empty() {
-                findings.advice("runtime", text, PRIVILEGE);
+                findings.advice("runtime", text, fix);
             } else {
                 let text = format!(
                     "{text}; {} cannot be backed up without it",
                     needs.join(", ")
                 );
-                findings.problem("runtime", text, Some(PRIVILEGE.to_owned()));
+                findings.problem("runtime", text, Some(fix));
             }
             None
         }
     }
 }
 
-const PRIVILEGE: &str = "run rekindle as root, or as a user who may use Docker's socket \
-                         (`usermod -aG docker USER`, which makes that user as mighty as root)";
+const ASK: &str = "does Docker run (`docker ps`), and may this user read its socket? Root may, and who is in its group \
+                   (`usermod -aG docker USER`, which makes that user as mighty as root)";
 
 /// Whether a backup of the service needs what runs it.
 fn needs_runtime(service: &stack::Service) -> bool {
@@ -75,11 +76,11 @@ fn needs_runtime(service: &stack::Service) -> bool {
         })
 }
 
+const NAME_FILES: &str = "name them in `runtime.files`: they belong into every recovery point, and tell what is unprotected";
+
 fn look_at_error(error: &ComposeError, findings: &mut Findings) {
     let fix = match error {
-        ComposeError::NotFound { .. } => {
-            "name them in `runtime.files`; without them nobody sees what is unprotected"
-        }
+        ComposeError::NotFound { .. } => NAME_FILES,
         _ => {
             "mend the file: Docker Compose cannot read it either, and after a disaster it is needed"
         }
@@ -92,6 +93,10 @@ fn look_at_error(error: &ComposeError, findings: &mut Findings) {
 }
 
 fn look_at_project(project: &Project, stack: &Stack, findings: &mut Findings) {
+    if project.files.is_empty() {
+        let text = "its Compose files were not found; what its containers tell was looked at";
+        findings.advice("project", text, NAME_FILES);
+    }
     let before = findings.0.len();
     for note in &project.notes {
         let fix = "mend the file, or set the variable: Docker Compose stumbles over it, too";
@@ -163,7 +168,8 @@ fn look_at_services(stack: &Stack, runtime: &dyn Runtime, findings: &mut Finding
                 runtime.describe(),
                 with_causes(&error)
             );
-            return findings.problem("runtime", text, Some(PRIVILEGE.to_owned()));
+            let fix = error.hint().unwrap_or_else(|| ASK.to_owned());
+            return findings.problem("runtime", text, Some(fix));
         }
     };
     findings.fine("runtime", runtime.describe());

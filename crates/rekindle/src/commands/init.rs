@@ -1,5 +1,6 @@
 //! `rekindle init`.
 
+mod engine;
 mod password;
 mod project;
 
@@ -26,6 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   rekindle init                          in the directory of a Compose file: finds out what to back up
   rekindle init --compose /srv/shop/compose.yaml
+  rekindle init --project shop           a project that runs, wherever its files are
   rekindle init --patch                  restart policies and health checks that the project lacks
   rekindle init --postgres postgres://backup@localhost:5432/postgres
   rekindle init /etc/rekindle --stack shop --vault /backups/vault
@@ -60,6 +62,10 @@ pub struct InitArgs {
     /// finds in the directory of the new rekindle.yaml
     #[arg(long, value_name = "FILE", conflicts_with = "postgres")]
     compose: Vec<PathBuf>,
+    /// A Compose project that runs, found through Docker's socket: by its Compose files if they are still there, else by what its
+    /// containers tell
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["postgres", "compose"])]
+    project: Option<String>,
     /// Print a Compose file with the restart policies and health checks that the project lacks, and write nothing
     #[arg(long, conflicts_with_all = ["postgres", "dry_run"])]
     patch: bool,
@@ -241,7 +247,15 @@ fn dry_run(app: &App, layout: &Layout, out: &mut dyn Write) -> Result<Exit, CliE
         }
         found.remarks(app);
     }
+    if layout.is_example {
+        app.note(format_args!("\n{}", looked_for(layout)));
+    }
     Ok(Exit::Done)
+}
+
+/// Why the services are made up.
+fn looked_for(layout: &Layout) -> String {
+    engine::looked_for(layout.config.parent().unwrap_or(Path::new("/")))
 }
 
 /// The text to show: a password in a URL must not end up in somebody's scrollback.
@@ -315,6 +329,9 @@ fn tell(
     }
     if let Some(found) = &layout.found {
         found.remarks(app);
+    }
+    if layout.is_example && !app.is_json() {
+        app.note(format_args!("\n{}", looked_for(layout)));
     }
     let label = paint(
         &app.global,

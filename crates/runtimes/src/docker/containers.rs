@@ -1,6 +1,8 @@
 //! The containers of a project.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::ListContainersOptionsBuilder;
@@ -66,6 +68,29 @@ pub(super) fn foremost(
         .iter()
         .position(|one| run_of(one).0 == RunState::Running);
     Ok(containers.swap_remove(running.unwrap_or(0)))
+}
+
+/// How long the question for all projects may take: whoever asks can do without.
+const SOON: Duration = Duration::from_secs(10);
+
+/// The projects that any container is of.
+pub(super) fn projects(engine: &Engine) -> Result<BTreeSet<String>, RuntimeError> {
+    let filters = HashMap::from([("label".to_owned(), vec![labels::PROJECT.to_owned()])]);
+    let options = ListContainersOptionsBuilder::default()
+        .all(true)
+        .filters(&filters)
+        .build();
+    let doing = Doing {
+        what: "list the projects of",
+        service: "the engine",
+    };
+    let listed = engine.ask_within(SOON, doing, async |client| {
+        client.list_containers(Some(options)).await
+    })?;
+    let labels = listed.into_iter().filter_map(|summary| summary.labels);
+    Ok(labels
+        .filter_map(|mut labels| labels.remove(labels::PROJECT))
+        .collect())
 }
 
 /// What the engine calls a container.

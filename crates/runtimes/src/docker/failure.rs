@@ -95,8 +95,8 @@ pub(super) fn unreachable(runtime: &str, failure: Failure) -> RuntimeError {
     }
 }
 
-const NOT_THERE: &str = "there is no such socket: is the engine installed and running? Another one is named by \
-                         DOCKER_HOST=unix:///path/to/docker.sock";
+const NOT_THERE: &str = "there is no such socket: is the engine installed and running (`systemctl status docker`), and may this \
+                         user see it? Another one is named by DOCKER_HOST=unix:///path/to/docker.sock";
 
 /// What is asked of our own machine and not of the engine.
 pub(super) fn threads(runtime: &str, source: io::Error) -> RuntimeError {

@@ -25,12 +25,14 @@ mod logs;
 mod net;
 mod owner;
 mod prefix;
+mod project;
 mod sandbox;
 mod state;
 mod storage;
 mod tarball;
+mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -45,6 +47,8 @@ use containers::{Container, foremost, id_of, labels_of, of_project, of_service};
 use engine::{Doing, Engine};
 use exec::{Inside, exec};
 use sandbox::DockerSandbox;
+
+use rekindle_stack::compose::Project;
 
 use crate::{
     Dependency, ExecCommand, ExecOutcome, ExecStreams, LogRequest, Runtime, RuntimeError, Sandbox,
@@ -90,6 +94,38 @@ impl Docker {
         let services = of_project(&self.engine, &self.project)?;
         let mut containers = services.values().flatten();
         Ok(containers.find_map(|container| ComposeFiles::of(labels_of(container)?)))
+    }
+
+    /// The project as its containers tell it: images, environment, storage, ports, dependencies, health checks. Its
+    /// [`Project::files`] are empty. `None` if it has no containers.
+    ///
+    /// # Errors
+    /// As [`Runtime::list`].
+    pub fn project_of_containers(&self) -> Result<Option<Project>, RuntimeError> {
+        let services = of_project(&self.engine, &self.project)?;
+        Ok(project::project_of(&self.project, &services))
+    }
+
+    /// Asks where the engine keeps the volumes of a project, and notes it at each. Of an engine elsewhere nothing is noted,
+    /// because its directories are not of this machine.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if it does not answer within 10 s; volumes that it told of are noted.
+    pub fn locate_volumes(&self, project: &mut Project) -> Result<(), RuntimeError> {
+        volumes::locate(&self.engine, project)
+    }
+
+    /// The names of all projects that have containers on this engine, also stopped ones.
+    ///
+    /// # Errors
+    /// As [`Runtime::list`].
+    pub fn projects(&self) -> Result<BTreeSet<String>, RuntimeError> {
+        containers::projects(&self.engine)
+    }
+
+    /// Which engine it is, and where: `Docker at unix:///var/run/docker.sock`.
+    pub fn engine_name(&self) -> String {
+        self.engine.name()
     }
 
     /// Makes containers that are gone, by the Compose command, and starts them if told to. Services of profiles must

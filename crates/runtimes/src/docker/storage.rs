@@ -77,7 +77,7 @@ fn storage(mount: &MountPoint) -> Option<Storage> {
     })
 }
 
-fn is_hash(name: &str) -> bool {
+pub(super) fn is_hash(name: &str) -> bool {
     name.len() == ANONYMOUS_LENGTH && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

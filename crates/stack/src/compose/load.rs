@@ -77,6 +77,15 @@ pub fn find_files(directory: &Path, environment: &dyn Fn(&str) -> Option<String>
     [Some(first), over].into_iter().flatten().collect()
 }
 
+/// Whether Compose finds a file of this name by itself, in its directory.
+pub fn is_usual_name(file: &Path) -> bool {
+    let name = file
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    NAMES.contains(&name.replacen(".override.", ".", 1).as_str())
+}
+
 fn read_dotenv(
     directory: &Path,
     environment: &dyn Fn(&str) -> Option<String>,

@@ -24,7 +24,7 @@ mod storage;
 
 pub use dotenv::{DotEnv, parse_dotenv};
 pub use interpolate::{Interpolated, InterpolationError, interpolate};
-pub use load::{ComposeError, MAX_COMPOSE_BYTES, Source, find_files, load, parse};
+pub use load::{ComposeError, MAX_COMPOSE_BYTES, Source, find_files, is_usual_name, load, parse};
 pub use model::{
     Condition, Dependency, HealthTest, Mount, MountKind, Note, Origin, Port, Project, Service,
     Variable, Volume, Words,

@@ -259,6 +259,8 @@ pub struct Volume {
     pub external: bool,
     /// Its driver, if it is not `local`.
     pub driver: Option<String>,
+    /// Where the engine keeps it, if the engine was asked.
+    pub directory: Option<PathBuf>,
 }
 
 impl Volume {
@@ -269,6 +271,7 @@ impl Volume {
             name: name.into(),
             external: false,
             driver: None,
+            directory: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::datasets::{Draft, shown_path};
 use super::propose::{Proposal, ProposedService};
+use crate::compose::is_usual_name;
 use crate::model::Priority;
 use crate::yaml::Yaml;
 
@@ -21,12 +22,12 @@ impl Proposal {
             ("kind".to_owned(), Yaml::text("compose")),
             ("project".to_owned(), Yaml::text(&self.project)),
         ];
-        // Files beside rekindle.yaml with the usual names are found by themselves.
-        let is_beside = self
+        // Those that Compose finds beside rekindle.yaml are found by themselves.
+        let is_found = self
             .files
             .iter()
-            .all(|file| file.parent() == Some(&self.base));
-        if !self.files.is_empty() && !is_beside {
+            .all(|file| file.parent() == Some(&self.base) && is_usual_name(file));
+        if !self.files.is_empty() && !is_found {
             let files: Vec<String> = self
                 .files
                 .iter()

@@ -9,9 +9,11 @@ use crate::compose::{Mount, MountKind, Project, Service, Volume};
 /// Where Docker's `local` driver keeps volumes, unless its `data-root` is another.
 const DOCKER_VOLUMES: &str = "/var/lib/docker/volumes";
 
-/// The directory of a volume of Docker's `local` driver, as root sees it.
+/// The directory of a volume of Docker's `local` driver, as root sees it: where the engine says, else where it
+/// usually is.
 pub fn volume_directory(volume: &Volume) -> PathBuf {
-    Path::new(DOCKER_VOLUMES).join(&volume.name).join("_data")
+    let usual = || Path::new(DOCKER_VOLUMES).join(&volume.name).join("_data");
+    volume.directory.clone().unwrap_or_else(usual)
 }
 
 /// What a mount is to a backup.

@@ -15,7 +15,10 @@ use rekindle_stack::{
 use rekindle_vault::durable;
 use serde_json::{Value, json};
 
-use super::InitArgs;
+use super::{
+    InitArgs,
+    engine::{self, Running},
+};
 use crate::{
     app::App,
     errors::{CliError, Exit},
@@ -31,18 +34,34 @@ pub(super) struct Found {
     pub proposal: Proposal,
 }
 
-/// Reads the project: the files that were named, else those in the directory of the new configuration, else none.
+/// Reads the project: the one that runs under the name, else the files that were named, else those in the directory of the
+/// new configuration, else none.
 pub(super) fn find(args: &InitArgs, folder: &Path) -> Result<Option<Found>, CliError> {
+    let (mut project, notes) = match &args.project {
+        Some(name) => {
+            let Running { project, notes } = engine::running(name)?;
+            (project, notes)
+        }
+        None => match of_files(args, folder)? {
+            Some(project) => (project, Vec::new()),
+            None => return Ok(None),
+        },
+    };
+    engine::locate(&mut project);
+    let mut proposal = discover::propose(&project, folder);
+    proposal.notes.extend(notes);
+    Ok(Some(Found { project, proposal }))
+}
+
+fn of_files(args: &InitArgs, folder: &Path) -> Result<Option<Project>, CliError> {
     let here = env::current_dir().map_err(CliError::io("find", "the current directory"))?;
     let files: Vec<PathBuf> = args.compose.iter().map(|file| here.join(file)).collect();
     let variable = |name: &str| env::var(name).ok();
-    let project = match compose::load(folder, &files, &variable) {
-        Ok(project) => project,
-        Err(ComposeError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(wrong(&error)),
-    };
-    let proposal = discover::propose(&project, folder);
-    Ok(Some(Found { project, proposal }))
+    match compose::load(folder, &files, &variable) {
+        Ok(project) => Ok(Some(project)),
+        Err(ComposeError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(wrong(&error)),
+    }
 }
 
 fn wrong(error: &ComposeError) -> CliError {
@@ -64,7 +83,8 @@ pub(super) fn patch(app: &App, args: &InitArgs, out: &mut dyn Write) -> Result<E
     let folder = config.parent().unwrap_or(Path::new("/"));
     let Some(found) = find(args, folder)? else {
         let text = format!("there is no Compose file in {}", folder.display());
-        return Err(CliError::wrong_use(text, "name it with `--compose FILE`"));
+        let hint = "name it with `--compose FILE`, or a project that runs with `--project NAME`";
+        return Err(CliError::wrong_use(text, hint));
     };
     let patch = discover::override_file(&found.project);
     if app.is_json() {
