@@ -18,6 +18,7 @@ use rustix::fs::OFlags;
 
 use super::{
     failure::BackupError,
+    holes,
     trouble::{Group, Trouble, TroubleKind},
     worker::Worker,
 };
@@ -243,9 +244,20 @@ impl Reading {
         let mut range = Range::default();
         let longest = self.file.chunking.longest();
         let most = usize::try_from(end - start).unwrap_or(usize::MAX);
+        let has_holes = most > longest && self.file.inspect.is_none() && holes::may_have(file);
         let mut buffer = worker.take_buffer((2 * longest).min(most));
         let (mut filled, mut at_end) = (0, false);
         loop {
+            if has_holes && !at_end {
+                let hole = holes::length_at(file, start + range.bytes);
+                let zeros = hole.min(end - start - range.bytes);
+                let skipped = worker.store_zeros(&self.path, zeros, &mut range.content)?;
+                range.bytes += skipped;
+                // What is in the buffer was read ahead from the hole, and perhaps from behind it.
+                let known = filled.min(usize::try_from(skipped).unwrap_or(usize::MAX));
+                buffer.copy_within(known..filled, 0);
+                filled -= known;
+            }
             if !at_end {
                 let wanted = (buffer.len() - filled).min(
                     usize::try_from(end - start - range.bytes - filled as u64)

@@ -7,6 +7,7 @@
 
 mod compare;
 pub(crate) mod failure;
+mod holes;
 mod links;
 mod local_file;
 mod local_node;

@@ -158,6 +158,15 @@ pub(super) struct Worker {
     general: Tools,
     buffer: Vec<u8>,
     ids: Vec<Id>,
+    /// The chunk into which long holes are cut, once one was met.
+    zeros: Option<Zeros>,
+}
+
+/// A chunk of zeros that is stored.
+#[derive(Clone, Copy)]
+struct Zeros {
+    id: Id,
+    bytes: u64,
 }
 
 impl Worker {
@@ -174,6 +183,7 @@ impl Worker {
             general: tools(DataClass::General)?,
             buffer: Vec::new(),
             ids: Vec::new(),
+            zeros: None,
         })
     }
 
@@ -217,6 +227,42 @@ impl Worker {
         }
         self.shared.measured.count(path, added);
         Ok(())
+    }
+
+    /// Stores the longest chunks of a run of `most` zeros that nobody has read, as cutting them would make them, and
+    /// returns how many bytes these are: not all of it, and nothing of a short run, whose cuts depend on what is behind.
+    pub fn store_zeros(
+        &mut self,
+        path: &TreePath,
+        most: u64,
+        content: &mut Vec<Id>,
+    ) -> Result<u64, BackupError> {
+        if most < Chunking::ContentDefined.longest() as u64 {
+            return Ok(0);
+        }
+        let zeros = match self.zeros {
+            Some(zeros) => zeros,
+            None => self.first_zeros(path)?,
+        };
+        let chunks = most / zeros.bytes;
+        content.extend((0..chunks).map(|_| zeros.id));
+        self.shared.progress.did_bytes(chunks * zeros.bytes);
+        Ok(chunks * zeros.bytes)
+    }
+
+    fn first_zeros(&mut self, path: &TreePath) -> Result<Zeros, BackupError> {
+        let mut chunk = vec![0; Chunking::ContentDefined.longest()];
+        chunk.truncate(self.shared.gear.cut(&chunk));
+        let (id, bytes) = (Id::of(&chunk), chunk.len() as u64);
+        if self.shared.packer.claim(BlobKind::Data, &id) {
+            let (packer, tools) = (&self.shared.packer, &mut self.general);
+            let added = AddedBytes {
+                plain_bytes: bytes,
+                stored_bytes: packer.store(BlobKind::Data, id, &chunk, tools)?,
+            };
+            self.shared.measured.count(path, added);
+        }
+        Ok(*self.zeros.insert(Zeros { id, bytes }))
     }
 
     /// The thread's buffer, at least so long; to be given back.
