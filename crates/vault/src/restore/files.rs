@@ -23,6 +23,8 @@ use crate::{direct, progress::Progress};
 /// Open files kept in each shard. All in all this stays far below the usual limit of 1,024.
 const OPEN_FILES: usize = 24;
 const SHARDS: usize = 16;
+/// Longer files are made durable while others are still written, for which they stay open.
+pub(super) const MOST_WHOLE_BYTES: usize = 1 << 20;
 
 pub(super) struct Files<'a> {
     target: &'a Path,
@@ -71,10 +73,25 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Makes a file that has no content, whole.
-    pub fn make_empty(&self, number: u32) -> Result<(), RestoreError> {
-        self.open(number)?;
-        self.finish(number)
+    /// Makes a file of these bytes in one go, without a place among the open ones. Most files are short, and each call
+    /// that is made for every one of them can be felt.
+    pub fn make_whole(&self, number: u32, bytes: &[u8]) -> Result<(), RestoreError> {
+        let path = self.path(number);
+        let file = open(&path, true).map_err(RestoreError::target("make the file", &path))?;
+        let written = file.write_all_at(bytes, 0);
+        written.map_err(RestoreError::target("write", &path))?;
+        let node = &self.plan.files[number as usize].node;
+        metadata::apply_to_file(&file, &path, node, self.ownership)
+            .map_err(RestoreError::target("set owner, mode and times of", &path))?;
+        self.progress.did_file();
+        Ok(())
+    }
+
+    /// Whether a piece of so many bytes is all that a file has, and the file so short that it is made in one go.
+    pub fn is_all(&self, number: u32, bytes: usize) -> bool {
+        self.plan.piece_counts[number as usize] == 1
+            && bytes < MOST_WHOLE_BYTES
+            && self.plan.files[number as usize].node.size == bytes as u64
     }
 
     /// Counts a file that is whole.
@@ -132,19 +149,11 @@ impl<'a> Files<'a> {
         if self.remaining[number as usize].fetch_sub(pieces, Ordering::AcqRel) != pieces {
             return Ok(None);
         }
-        self.finish(number)?;
+        let (path, node) = (self.path(number), &self.plan.files[number as usize].node);
+        metadata::apply_to_file(&file.cached, &path, node, self.ownership)
+            .map_err(RestoreError::target("set owner, mode and times of", &path))?;
         self.shard(number).open.remove(&number);
         Ok(Some(file))
-    }
-
-    fn finish(&self, number: u32) -> Result<(), RestoreError> {
-        let path = self.path(number);
-        metadata::apply(
-            &path,
-            &self.plan.files[number as usize].node,
-            self.ownership,
-        )
-        .map_err(RestoreError::target("set owner, mode and times of", &path))
     }
 
     fn path(&self, number: u32) -> PathBuf {
@@ -171,7 +180,14 @@ impl<'a> Files<'a> {
         let path = self.path(number);
         let place = number as usize / SHARDS;
         let size = self.plan.files[number as usize].node.size;
-        let cached = open(&path, !shard.made[place], size)
+        let is_new = !shard.made[place];
+        let cached = open(&path, is_new)
+            .and_then(|file| {
+                if is_new {
+                    file.set_len(size)?;
+                }
+                Ok(file)
+            })
             .map_err(RestoreError::target("make the file", &path))?;
         shard.made[place] = true;
         let direct = self.open_direct(&path, size);
@@ -217,8 +233,8 @@ fn is_aligned_memory(bytes: &[u8]) -> bool {
     (bytes.as_ptr() as usize).is_multiple_of(direct::ALIGNMENT)
 }
 
-/// Opens a file; a new one must not be there, not even as a link, and gets its full length.
-fn open(path: &Path, is_new: bool, size: u64) -> io::Result<File> {
+/// Opens a file; a new one must not be there, not even as a link.
+fn open(path: &Path, is_new: bool) -> io::Result<File> {
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
     let mut options = OpenOptions::new();
     options
@@ -226,9 +242,5 @@ fn open(path: &Path, is_new: bool, size: u64) -> io::Result<File> {
         .create_new(is_new)
         .mode(0o600)
         .custom_flags(no_follow);
-    let file = options.open(path)?;
-    if is_new && size > 0 {
-        file.set_len(size)?;
-    }
-    Ok(file)
+    options.open(path)
 }

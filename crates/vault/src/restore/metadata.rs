@@ -1,16 +1,16 @@
 //! Owner, mode, times and extended attributes of what was restored.
 
 use std::{
-    fs::Permissions,
+    fs::{File, Permissions},
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     time::{Duration, SystemTime},
 };
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags};
 
-use crate::tree::{Node, NodeKind};
+use crate::tree::{ExtendedAttribute, Node, NodeKind};
 
 /// Whose restored files shall be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +54,9 @@ pub(super) fn apply(path: &Path, node: &Node, ownership: Ownership) -> io::Resul
     if let Some((uid, gid)) = ownership.ids(node) {
         std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
     }
-    for attribute in &node.extended_attributes {
-        set_attribute(path, &attribute.name, &attribute.value, ownership)?;
+    for ExtendedAttribute { name, value } in &node.extended_attributes {
+        let set = rustix::fs::lsetxattr(path, name, value, XattrFlags::empty());
+        excuse_attribute(set, path, name, ownership)?;
     }
     if node.kind != NodeKind::Symlink {
         std::fs::set_permissions(path, Permissions::from_mode(node.unix_mode()))?;
@@ -63,18 +64,44 @@ pub(super) fn apply(path: &Path, node: &Node, ownership: Ownership) -> io::Resul
     set_times(path, node)
 }
 
+/// As [`apply`], of an open file of ours: by the descriptor, and only what is not so already. `path` is what it is called
+/// in messages.
+pub(super) fn apply_to_file(
+    file: &File,
+    path: &Path,
+    node: &Node,
+    ownership: Ownership,
+) -> io::Result<()> {
+    let now = file.metadata()?;
+    let mut mode = Some(now.mode() & 0o7777);
+    let ids = ownership.ids(node);
+    if let Some((uid, gid)) = ids.filter(|ids| *ids != (now.uid(), now.gid())) {
+        std::os::unix::fs::fchown(file, Some(uid), Some(gid))?;
+        mode = None;
+    }
+    for ExtendedAttribute { name, value } in &node.extended_attributes {
+        let set = rustix::fs::fsetxattr(file, name, value, XattrFlags::empty());
+        excuse_attribute(set, path, name, ownership)?;
+        // An access list has the mode in it.
+        mode = None;
+    }
+    if mode != Some(node.unix_mode()) {
+        file.set_permissions(Permissions::from_mode(node.unix_mode()))?;
+    }
+    Ok(rustix::fs::futimens(file, &times(node))?)
+}
+
 /// Sets the times only, as after a rename in a directory.
 pub(super) fn set_times(path: &Path, node: &Node) -> io::Result<()> {
-    let times = Timestamps {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    Ok(rustix::fs::utimensat(CWD, path, &times(node), flags)?)
+}
+
+fn times(node: &Node) -> Timestamps {
+    Timestamps {
         last_access: timespec(node.atime),
         last_modification: timespec(node.mtime),
-    };
-    Ok(rustix::fs::utimensat(
-        CWD,
-        path,
-        &times,
-        AtFlags::SYMLINK_NOFOLLOW,
-    )?)
+    }
 }
 
 fn timespec(time: jiff::Timestamp) -> Timespec {
@@ -98,9 +125,14 @@ fn timespec(time: jiff::Timestamp) -> Timespec {
 
 /// Attributes of namespaces that only root may write are left out for others, as are all on file
 /// systems without them.
-fn set_attribute(path: &Path, name: &str, value: &[u8], ownership: Ownership) -> io::Result<()> {
+fn excuse_attribute(
+    set: rustix::io::Result<()>,
+    path: &Path,
+    name: &str,
+    ownership: Ownership,
+) -> io::Result<()> {
     use rustix::io::Errno;
-    match rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()) {
+    match set {
         Err(Errno::OPNOTSUPP) => {
             tracing::warn!(path = %path.display(), name, "the file system has no such attributes");
             Ok(())

@@ -149,6 +149,13 @@ impl Plan {
         self.root.as_ref()
     }
 
+    /// Numbers of files without content.
+    pub fn empty_files(&self) -> Vec<u32> {
+        let counts = self.piece_counts.iter().enumerate();
+        let empty = counts.filter(|(_, count)| **count == 0);
+        empty.map(|(number, _)| number as u32).collect()
+    }
+
     pub fn is_last(&self, file: u32) -> bool {
         self.last.contains(&file)
     }

@@ -6,14 +6,10 @@ use crossbeam_channel::Sender;
 
 use super::{
     RestoreError,
-    files::{Files, OpenFile},
+    files::{Files, MOST_WHOLE_BYTES, OpenFile},
     plan::{Piece, Plan},
 };
 use crate::direct::{AlignedBuffer, PIECE_BYTES};
-
-/// A finished file of this size is made durable at once, while others are still written, so that
-/// the disk is not idle first and the bottleneck later.
-const SYNC_BYTES: u64 = 1 << 20;
 
 /// One thread's way into files.
 pub(super) struct Writer<'a> {
@@ -52,6 +48,9 @@ impl<'a> Writer<'a> {
     /// Writes a piece, now or with those that follow it. Whether a file was finished by it.
     pub fn write(&mut self, piece: &Piece, plain: &[u8]) -> Result<(), RestoreError> {
         let (file, offset) = (piece.file, piece.file_offset);
+        if self.files.is_all(file, plain.len()) {
+            return self.files.make_whole(file, plain);
+        }
         if plain.len() > PIECE_BYTES || !self.files.may_be_direct(file, offset, plain.len()) {
             let whole = self.files.write(file, offset, plain, 1)?;
             return self.pass_on(file, whole);
@@ -102,9 +101,10 @@ impl<'a> Writer<'a> {
         let Some(file) = whole else { return Ok(()) };
         self.files.count_whole();
         let size = self.plan.files[number as usize].node.size;
-        if size < SYNC_BYTES {
+        if size < MOST_WHOLE_BYTES as u64 {
             return Ok(());
         }
+        // At once, while others are still written, so that the disk is not idle first and the bottleneck later.
         // The receiver outlives the writers.
         self.finished
             .send((number, file))

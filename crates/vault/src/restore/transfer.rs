@@ -31,6 +31,8 @@ use crate::{
 const MOST_RANGE_BYTES: u64 = 8 << 20;
 /// …over gaps of at most so many bytes, which are cheaper to read than to ask for anew.
 const MOST_GAP_BYTES: u64 = 256 << 10;
+/// Files without content that one thread makes in one go.
+const EMPTY_AT_ONCE: usize = 256;
 /// While one thread waits for the disk, another one computes.
 const THREADS_PER_CORE: usize = 2;
 
@@ -45,6 +47,9 @@ struct Transfer<'a> {
     index: &'a Index,
     plan: &'a Plan,
     files: &'a Files<'a>,
+    /// Files without content, and how many of them are taken by somebody.
+    empty: Vec<u32>,
+    next_empty: AtomicUsize,
     ranges: Vec<Range<usize>>,
     parts: Parts,
     is_over: AtomicBool,
@@ -62,11 +67,6 @@ pub(super) fn run(
     files: &Files<'_>,
     options: &RestoreOptions,
 ) -> Result<Vec<FileDamage>, RestoreError> {
-    for (number, &count) in plan.piece_counts.iter().enumerate() {
-        if count == 0 {
-            files.make_empty(number as u32)?;
-        }
-    }
     let cores = thread::available_parallelism().map_or(2, usize::from);
     let usual = || vault.distance().stretch_readers(cores * THREADS_PER_CORE);
     let threads = options.threads.unwrap_or_else(usual).max(1);
@@ -76,6 +76,8 @@ pub(super) fn run(
         index,
         plan,
         files,
+        empty: plan.empty_files(),
+        next_empty: AtomicUsize::new(0),
         parts: Parts::new(ranges.len(), threads),
         ranges,
         is_over: AtomicBool::new(false),
@@ -115,6 +117,7 @@ impl Transfer<'_> {
     fn work(&self, part: usize, finished: Sender<(u32, Arc<OpenFile>)>) {
         let (mut sealed, mut opener) = (Vec::new(), Opener::default());
         let mut writer = Writer::new(self.plan, self.files, finished);
+        self.make_empty();
         while !self.is_over.load(Ordering::Relaxed) {
             let Some(range) = self.parts.next(part) else {
                 break;
@@ -126,6 +129,20 @@ impl Transfer<'_> {
         }
         if let Err(error) = writer.flush() {
             self.fail(error);
+        }
+    }
+
+    /// Makes files without content, some at a time, so that threads rarely make two in the same directory.
+    fn make_empty(&self) {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let start = self.next_empty.fetch_add(EMPTY_AT_ONCE, Ordering::Relaxed);
+            let Some(rest) = self.empty.get(start..).filter(|rest| !rest.is_empty()) else {
+                return;
+            };
+            let mut some = rest.iter().take(EMPTY_AT_ONCE);
+            if let Err(error) = some.try_for_each(|&number| self.files.make_whole(number, &[])) {
+                self.fail(error);
+            }
         }
     }
 
