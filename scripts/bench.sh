@@ -5,8 +5,10 @@
 #   SCALE=20 scripts/bench.sh            a tenth of the data: a quick look
 #   ONLY='in place,pgBackRest'           variants with one of these words in their name
 #   ROUNDS=5 BENCH_DIR=/mnt/x KEEP=1     more rounds, elsewhere, the cluster left for a look
-#   PARTS=wal                            only this part: backup, wal, files
-#   FILES_MIB=200                        a tenth of the tree of files
+#   PARTS=wal                            only this part: backup, wal, sets, files
+#   SMALL_FILES=2000 INDEX_MIB=120       a tenth of the sets of files
+#   FILES_MIB=200                        a tenth of the tree of files that the engine gets
+#   FILL=0                               leaves free memory to others (scripts/bench/memory.py)
 #   REKINDLE=FILE ENGINE=FILE            these programs, instead of building them
 #
 # The report goes to stdout, all measurements to $BENCH_DIR/results.jsonl. A program that is not
@@ -25,13 +27,15 @@ done
 
 # shellcheck source=scripts/bench/build.sh
 source scripts/bench/build.sh
-parts=${PARTS-backup wal files}
-if [[ $parts == *backup* || $parts == *wal* ]]; then
+parts=${PARTS-backup wal sets files}
+# rustic, if files are to be compared with it too: `cargo install rustic-rs`.
+if [[ $parts == *backup* || $parts == *wal* || $parts == *sets* ]]; then
     program=$(build_rekindle "$PWD")
     [[ $parts != *backup* ]] || python3 -B scripts/bench/run.py "$program"
     [[ $parts != *wal* ]] || python3 -B scripts/bench/wal.py "$program"
+    [[ $parts != *sets* ]] || python3 -B scripts/bench/file_sets.py "$program"
 fi
-# Files are measured on the engine alone. rustic, if it is to be compared: `cargo install rustic-rs`.
+# The engine alone.
 if [[ $parts == *files* ]]; then
     engine=${ENGINE-$(build_engine "$PWD")}
     python3 -B scripts/bench/files.py "$engine"

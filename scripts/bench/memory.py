@@ -13,12 +13,13 @@ class Filler:
     A hypervisor may take free memory back (the free page reporting of virtio's balloon), and then
     whoever touches it first waits for it: more than two seconds for a gibibyte were seen, which is
     far more than anything that is measured here. Clean cache is given up without such a wait.
-    Where there is no balloon, nothing is done.
+    Where there is no balloon, nothing is done, nor with `FILL=0`: others may need the memory.
     """
 
     def __init__(self, directory):
         self._file = directory / "filler"
-        self._wanted = bool(glob.glob("/sys/bus/virtio/drivers/virtio_balloon/virtio*"))
+        has_balloon = bool(glob.glob("/sys/bus/virtio/drivers/virtio_balloon/virtio*"))
+        self._wanted = has_balloon and os.environ.get("FILL") != "0"
 
     def fill(self):
         if not self._wanted:
