@@ -81,7 +81,7 @@ pub(crate) fn add_configuration(
         path: PATH.to_owned(),
         ..ConfigurationRecord::default()
     };
-    let (files, project) = collect::files(stack);
+    let (files, project) = collect::files(stack, runtime);
     for file in files {
         add_file(backup, &file, stack, &forbidden, &mut record)?;
     }

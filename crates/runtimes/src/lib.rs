@@ -11,11 +11,14 @@ pub mod docker;
 mod error;
 pub mod health;
 mod identity;
+
+mod net;
 pub mod order;
 pub mod owed;
 pub mod process;
 mod state;
 mod storage;
+pub mod systemd;
 
 use std::{
     ffi::OsString,
@@ -142,6 +145,16 @@ pub trait Runtime: Send + Sync {
     /// If the runtime cannot be asked.
     fn storage(&self, service: &str) -> Result<Vec<Storage>, RuntimeError>;
 
+    /// Files of this machine that say how a service is run and that only the runtime knows: its unit, what adds to it, files
+    /// with its environment. One that is named may not exist. Empty where there are none.
+    ///
+    /// # Errors
+    /// If the runtime cannot be asked.
+    fn configuration(&self, service: &str) -> Result<Vec<PathBuf>, RuntimeError> {
+        let _ = service;
+        Ok(Vec::new())
+    }
+
     /// Opens storage of a service, running or not, for reading and writing.
     ///
     /// # Errors
@@ -259,6 +272,7 @@ pub fn open(stack: &Stack) -> Result<Arc<dyn Runtime>, RuntimeError> {
             let project = project.as_deref().unwrap_or(stack.name.as_str());
             Ok(Arc::new(docker::Docker::open(project)?))
         }
+        Kind::Systemd { .. } => Ok(Arc::new(systemd::Systemd::open(stack))),
         other => Err(RuntimeError::Unsupported {
             runtime: format!("{other:?}"),
             what: "is not supported by this version".to_owned(),

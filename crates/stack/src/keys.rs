@@ -9,6 +9,7 @@ pub(crate) const OPEN_KEYS: &[&str] = &[
     "before_backup",
     "bin_dir",
     "buckets",
+    "bus",
     "ca_file",
     "changed",
     "command",

@@ -94,7 +94,7 @@ fn runtime(runtime: &Runtime) -> Yaml {
     let kind = match runtime {
         Runtime::Compose { .. } => "compose",
         Runtime::Kubernetes { .. } => "kubernetes",
-        Runtime::Systemd => "systemd",
+        Runtime::Systemd { .. } => "systemd",
         Runtime::Process => "process",
     };
     map.add("kind", Yaml::text(kind));
@@ -110,7 +110,8 @@ fn runtime(runtime: &Runtime) -> Yaml {
             map.maybe("namespace", namespace.as_ref());
             map.maybe("context", context.as_ref());
         }
-        Runtime::Systemd | Runtime::Process => {}
+        Runtime::Systemd { bus } => map.maybe("bus", bus.as_ref()),
+        Runtime::Process => {}
     }
     map.done()
 }

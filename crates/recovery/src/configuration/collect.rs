@@ -15,7 +15,10 @@ pub(super) struct Collected {
 
 /// `rekindle.yaml`, what its services need to be run (Compose files, env files, secrets, units), and the secrets of
 /// its datasets; each once. And the project, if it could be read.
-pub(super) fn files(stack: &Stack) -> (Vec<Collected>, Option<Project>) {
+pub(super) fn files(
+    stack: &Stack,
+    runtime: Option<&dyn rekindle_runtimes::Runtime>,
+) -> (Vec<Collected>, Option<Project>) {
     let project = compose_project(stack).and_then(Result::ok);
     let mut sources: Vec<PathBuf> = Vec::new();
     sources.extend(stack.env.as_ref().map(|env| env.file.clone()));
@@ -30,12 +33,12 @@ pub(super) fn files(stack: &Stack) -> (Vec<Collected>, Option<Project>) {
             .flat_map(|service| &service.datasets)
             .filter_map(secret_of),
     );
-    if matches!(stack.runtime, Runtime::Systemd) {
+    if matches!(stack.runtime, Runtime::Systemd { .. }) {
         sources.extend(
             stack
                 .services
                 .iter()
-                .flat_map(|service| units(&service.unit())),
+                .flat_map(|service| unit_files(service, runtime)),
         );
     }
     let mut files = vec![Collected {
@@ -67,6 +70,21 @@ fn secret_of(dataset: &Dataset) -> Option<PathBuf> {
     match source? {
         SecretSource::File(path) => Some(path.clone()),
         _ => None,
+    }
+}
+
+/// The files of a service's unit: as the runtime tells; if it cannot be asked, those that lie where units do.
+fn unit_files(
+    service: &rekindle_stack::Service,
+    runtime: Option<&dyn rekindle_runtimes::Runtime>,
+) -> Vec<PathBuf> {
+    let told = runtime.and_then(|runtime| runtime.configuration(&service.name).ok());
+    match told {
+        Some(mut files) => {
+            files.retain(|file| file.is_file());
+            files
+        }
+        None => units(&service.unit()),
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn look(stack: &Stack, findings: &mut Findings) -> Option<Arc<dyn Run
     }
     let is_asked = matches!(
         stack.runtime,
-        stack::Runtime::Compose { .. } | stack::Runtime::Systemd
+        stack::Runtime::Compose { .. } | stack::Runtime::Systemd { .. }
     );
     if !is_asked {
         return None;
@@ -33,6 +33,7 @@ pub(super) fn look(stack: &Stack, findings: &mut Findings) -> Option<Arc<dyn Run
             Some(runtime)
         }
         Err(error) => {
+            let fix = error.hint().unwrap_or_else(|| PRIVILEGE.to_owned());
             let text = format!(
                 "what runs the services cannot be asked: {}",
                 with_causes(&error)

@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use super::engine::{Doing, Engine};
 use super::failure::{self, Failure};
 use super::helper::{Helper, run_helper};
-use super::net::{spawn, wait_for};
 use super::tarball::Whole;
+use crate::net::{spawn, wait_for};
 use crate::{RuntimeError, StorageAccess};
 
 /// What is read from our side at once.

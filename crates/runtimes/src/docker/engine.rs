@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::endpoint::Endpoint;
 use super::failure::{self, Failure};
-use super::net::wait_for;
 use crate::RuntimeError;
+use crate::net::wait_for;
 
 /// How long an engine may think about a question that needs no work.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::engine::{Doing, Engine};
 use super::failure::{self, Failure};
 use super::kill::{Mark, kill};
-use super::net::wait_for;
+use crate::net::wait_for;
 use crate::{ExecCommand, ExecOutcome, ExecStreams, RuntimeError};
 
 /// What is read from our side at once.

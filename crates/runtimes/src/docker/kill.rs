@@ -14,8 +14,8 @@ use tokio::time::sleep;
 
 use super::engine::{Doing, Engine};
 use super::exec::Inside;
-use super::net::wait_for;
 use crate::RuntimeError;
+use crate::net::wait_for;
 
 const NAME: &str = "REKINDLE_EXEC";
 

@@ -11,7 +11,7 @@ use futures_util::stream::select_all;
 use super::containers::{Container, id_of};
 use super::engine::{Doing, Engine};
 use super::failure::Failure;
-use super::net::wait_for;
+use crate::net::wait_for;
 use crate::{LogRequest, RuntimeError};
 
 type Lines = Pin<Box<dyn Stream<Item = Result<LogOutput, Failure>> + Send>>;

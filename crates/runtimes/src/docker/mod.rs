@@ -22,7 +22,6 @@ mod kill;
 mod labels;
 mod lifecycle;
 mod logs;
-mod net;
 mod owner;
 mod prefix;
 mod project;

@@ -60,7 +60,7 @@ impl Disposable {
 
 impl Drop for Disposable {
     fn drop(&mut self) {
-        let removed = super::net::wait_for(tokio_timeout(remove(&self.client, &self.id)));
+        let removed = crate::net::wait_for(tokio_timeout(remove(&self.client, &self.id)));
         if let Ok(Some(Ok(()))) = removed {
             return;
         }

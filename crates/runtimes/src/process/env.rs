@@ -47,7 +47,10 @@ fn become_user(command: &mut Command, name: &str) -> io::Result<()> {
         let text = format!("there is no user `{name}` on this machine");
         io::Error::new(io::ErrorKind::NotFound, text)
     };
-    let user = uzers::get_user_by_name(name).ok_or_else(unknown)?;
+    let by_number = || uzers::get_user_by_uid(name.parse().ok()?);
+    let user = uzers::get_user_by_name(name)
+        .or_else(by_number)
+        .ok_or_else(unknown)?;
     if user.uid() == rustix::process::geteuid().as_raw() {
         return Ok(());
     }
@@ -55,11 +58,30 @@ fn become_user(command: &mut Command, name: &str) -> io::Result<()> {
     command
         .env("HOME", user.home_dir())
         .env("SHELL", user.shell());
-    command.env("USER", name).env("LOGNAME", name);
+    command.env("USER", user.name()).env("LOGNAME", user.name());
     Ok(())
 }
 
-/// Lines `NAME=value`; `#` begins a comment line, `export` before a name and quotes around a whole
+/// Gives a command a group by name or number, instead of its user's first one.
+///
+/// # Errors
+/// If there is no such group.
+pub(crate) fn become_group(command: &mut Command, name: &str) -> io::Result<()> {
+    let unknown = || {
+        let text = format!("there is no group `{name}` on this machine");
+        io::Error::new(io::ErrorKind::NotFound, text)
+    };
+    let by_number = || uzers::get_group_by_gid(name.parse().ok()?);
+    let group = uzers::get_group_by_name(name)
+        .or_else(by_number)
+        .ok_or_else(unknown)?;
+    if group.gid() != rustix::process::getegid().as_raw() {
+        command.gid(group.gid());
+    }
+    Ok(())
+}
+
+/// Lines `NAME=value`; `#` or `;` begins a comment line, `export` before a name and quotes around a whole
 /// value are taken off. Nothing is expanded.
 ///
 /// # Errors
@@ -75,7 +97,7 @@ pub(crate) fn read_env_file(path: &Path) -> io::Result<BTreeMap<String, String>>
     let mut variables = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
+        if line.is_empty() || line.starts_with(['#', ';']) {
             continue;
         }
         let wrong = || {

@@ -28,11 +28,15 @@ use std::{
 use rekindle_stack::{Run, Stack};
 use rustix::process::Signal;
 
+pub(crate) use self::{
+    env::{become_group, furnish, passed_on, read_env_file},
+    place::FileLock,
+    services::{needs, storage as declared_storage},
+};
 pub use self::{
     launch::SupervisorProgram,
     supervisor::{detach, supervise},
 };
-pub(crate) use self::{place::FileLock, services::needs};
 use self::{
     place::Place,
     record::Record,

@@ -110,3 +110,16 @@ pub fn write(path: &Path, text: &str) {
         .write_all(text.as_bytes())
         .unwrap();
 }
+
+/// Tests claims one after the other, also after one failed, and says which did.
+#[track_caller]
+pub fn claims<'a>(claims: impl Iterator<Item = (&'a str, impl FnOnce())>) {
+    let mut failed = Vec::new();
+    for (name, claim) in claims {
+        let claim = std::panic::AssertUnwindSafe(claim);
+        if std::panic::catch_unwind(claim).is_err() {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "not so: {}", failed.join(", "));
+}

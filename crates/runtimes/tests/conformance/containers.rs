@@ -102,4 +102,4 @@ impl World for ComposeWorld {
     }
 }
 
-keeps!(make);
+keeps!(each make);

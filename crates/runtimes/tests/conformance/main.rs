@@ -13,6 +13,7 @@ mod common;
 mod containers;
 mod processes;
 mod promises;
+mod units;
 
 use rekindle_runtimes::Runtime;
 use rekindle_stack::Stack;
@@ -34,10 +35,14 @@ trait World {
     fn kill(&self, service: &str);
 }
 
-/// A test for each promise, over the worlds that `$make` makes; `None` if there is none here, which
-/// it has told by then.
+/// A promise, which a world keeps or breaks.
+type Promise = fn(&dyn World);
+
+/// A test for each promise, over the worlds that `$make` makes (`each $make`); `None` if there is none here, which
+/// it has told by then. Or one test for all of them (`all $make`), over worlds that share what is costly: `$make` is
+/// given the promises by name.
 macro_rules! keeps {
-    ($make:path: $($promise:ident)+) => {
+    (each $make:path: $($promise:ident)+) => {
         $(#[test]
         fn $promise() {
             if let Some(world) = $make() {
@@ -45,9 +50,15 @@ macro_rules! keeps {
             }
         })+
     };
-    ($make:path) => {
+    (all $make:path: $($promise:ident)+) => {
+        #[test]
+        fn every_promise_is_kept() {
+            $make(&[$((stringify!($promise), crate::promises::$promise as crate::Promise),)+]);
+        }
+    };
+    ($how:ident $make:path) => {
         keeps! {
-            $make:
+            $how $make:
             start_stop_and_restart_may_be_asked_for_twice
             a_list_names_every_service_with_its_state_and_why
             stop_kills_after_its_limit

@@ -50,4 +50,4 @@ impl World for ProcessWorld {
     }
 }
 
-keeps!(make);
+keeps!(each make);

@@ -73,7 +73,11 @@ pub enum Runtime {
         context: Option<String>,
     },
     /// Units of systemd.
-    Systemd,
+    Systemd {
+        /// The bus it is asked on: `system` for the machine's own, `user` for the units of the user
+        /// who runs Rekindle, or an address of D-Bus. Default: `system`.
+        bus: Option<String>,
+    },
     /// Ordinary processes, or services that something else runs.
     #[default]
     Process,

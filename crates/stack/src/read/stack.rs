@@ -99,7 +99,9 @@ fn runtime(node: &Node, ctx: &mut Context<'_>) -> Option<Runtime> {
             namespace: f.optional("namespace", ctx, scalar::filled_text),
             context: f.optional("context", ctx, scalar::filled_text),
         },
-        "systemd" => Runtime::Systemd,
+        "systemd" => Runtime::Systemd {
+            bus: f.optional("bus", ctx, bus),
+        },
         "process" => Runtime::Process,
         other => {
             let place = f
@@ -116,6 +118,28 @@ fn runtime(node: &Node, ctx: &mut Context<'_>) -> Option<Runtime> {
     };
     f.finish(ctx);
     Some(runtime)
+}
+
+/// A name of a bus, or its address: a transport and what belongs to it. Source: D-Bus specification.
+fn bus(node: &Node, ctx: &mut Context<'_>) -> Option<String> {
+    let name = scalar::filled_text(node, ctx)?;
+    let is_transport = |(transport, _): (&str, &str)| {
+        !transport.is_empty()
+            && transport
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    if matches!(name.as_str(), "system" | "user") || name.split_once(':').is_some_and(is_transport)
+    {
+        return Some(name);
+    }
+    let help = Some(
+        "`system`, `user`, or an address such as `unix:path=/run/dbus/system_bus_socket`"
+            .to_owned(),
+    );
+    let message = format!("`{}` is no bus", super::quoted(&name));
+    ctx.error(node.place, message, help);
+    None
 }
 
 /// Checks every service that is named somewhere, and looks for cycles.

@@ -4,6 +4,7 @@
 mod archive;
 mod recipe;
 mod root;
+mod systemd;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,8 @@ pub enum Image {
     Redis,
     /// `rekindle-test/postgres:MAJOR`: data in `/var/lib/postgresql/data`, user 999.
     Postgres(Major),
+    /// `rekindle-test/systemd`: systemd with a bus, a journal and a shell. See [`super::Systemd`].
+    Systemd,
 }
 
 impl Image {
@@ -30,6 +33,7 @@ impl Image {
         match self {
             Self::App => "rekindle-test/app:1".into(),
             Self::Redis => "rekindle-test/redis:7".into(),
+            Self::Systemd => "rekindle-test/systemd:1".into(),
             Self::Postgres(major) => format!("rekindle-test/postgres:{}", major.number()),
         }
     }

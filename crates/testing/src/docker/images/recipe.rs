@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::Image;
 use super::root::Root;
+use super::systemd;
 use crate::TestingError;
 use crate::postgres::Major;
 use crate::process::temp_dir;
@@ -34,6 +35,7 @@ pub(super) fn fingerprint() -> u64 {
         APP_INFO,
         include_str!("recipe.rs"),
         include_str!("root.rs"),
+        include_str!("systemd.rs"),
         include_str!("archive.rs"),
     ] {
         text.hash(&mut hasher);
@@ -49,6 +51,7 @@ pub(super) fn recipe(image: Image) -> Result<Recipe, TestingError> {
         Image::App => app(&root)?,
         Image::Redis => redis(&root)?,
         Image::Postgres(major) => postgres(&root, major)?,
+        Image::Systemd => systemd::fill(&root)?,
     };
     Ok(Recipe { root: dir, config })
 }

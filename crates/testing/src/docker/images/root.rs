@@ -167,7 +167,8 @@ impl<'a> Root<'a> {
         Ok(())
     }
 
-    fn link_to(&self, inside: &str, target: &str) -> Result<(), TestingError> {
+    /// Makes a symbolic link; what is there already stays.
+    pub(super) fn link_to(&self, inside: &str, target: &str) -> Result<(), TestingError> {
         let path = self.at(inside);
         if path.symlink_metadata().is_ok() {
             return Ok(());
@@ -177,9 +178,11 @@ impl<'a> Root<'a> {
 }
 
 const PASSWD: &str = "root:x:0:0::/root:/bin/sh\n\
+    messagebus:x:101:101::/:/bin/false\n\
     postgres:x:999:999::/var/lib/postgresql:/bin/sh\n\
     redis:x:999:999::/data:/bin/sh\n\
     app:x:1000:1000::/data:/bin/sh\n\
     nobody:x:65534:65534::/:/bin/sh\n";
 
-const GROUP: &str = "root:x:0:\npostgres:x:999:\nredis:x:999:\napp:x:1000:\nnogroup:x:65534:\n";
+const GROUP: &str =
+    "root:x:0:\nmessagebus:x:101:\npostgres:x:999:\nredis:x:999:\napp:x:1000:\nnogroup:x:65534:\n";

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 ///
 /// # Errors
 /// If the runtime cannot be made: no threads, no file descriptors.
-pub(super) fn wait_for<T>(work: impl Future<Output = T>) -> io::Result<T> {
+pub(crate) fn wait_for<T>(work: impl Future<Output = T>) -> io::Result<T> {
     Ok(runtime()?.block_on(work))
 }
 
@@ -18,7 +18,7 @@ pub(super) fn wait_for<T>(work: impl Future<Output = T>) -> io::Result<T> {
 ///
 /// # Errors
 /// As [`wait_for`].
-pub(super) fn spawn<T: Send + 'static>(
+pub(crate) fn spawn<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> io::Result<tokio::task::JoinHandle<T>> {
     Ok(runtime()?.spawn(work))
@@ -32,7 +32,7 @@ fn runtime() -> io::Result<&'static Runtime> {
     // One thread carries the bytes between sockets and those who wait.
     let made = Builder::new_multi_thread()
         .worker_threads(1)
-        .thread_name("rekindle-docker")
+        .thread_name("rekindle-runtimes")
         .enable_all()
         .build()?;
     // Of two threads that came here at once, one keeps its runtime; the other's has no work yet.
