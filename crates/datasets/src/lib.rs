@@ -62,6 +62,23 @@ pub trait Dataset: Send + Sync {
         false
     }
 
+    /// The dataset as it is restored in place to a moment, which need not be that of its capture.
+    ///
+    /// # Errors
+    /// [`InPlaceError::Refused`] for a kind that is known as it was captured only.
+    fn at_moment(self: Box<Self>, at: Timestamp) -> Result<Box<dyn Dataset>, InPlaceError> {
+        Err(InPlaceError::Refused {
+            reason: format!(
+                "a {} dataset is known as it was captured only, and not as it was at {at}",
+                self.kind()
+            ),
+            hint: Some(
+                "`rekindle points` lists the points; `@TIME` in the place of POINT names the newest one that is not after a time"
+                    .to_owned(),
+            ),
+        })
+    }
+
     /// What a restore in place would do. Changes nothing.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Why a recovery point was not made or not brought back.
 
+use crate::buckets::BucketError;
 use crate::extract::ExtractError;
 use crate::guard::{self, Guard, GuardFinding};
 use crate::in_place::InPlaceError;
@@ -312,6 +313,9 @@ pub enum RecoveryError {
     /// A dataset was not put in the place of the live one.
     #[error(transparent)]
     Replace(Box<ReplaceError>),
+    /// A bucket was not brought back elsewhere.
+    #[error(transparent)]
+    Bucket(Box<BucketError>),
     /// No service streams WAL under that name.
     #[error("{}; these do: {known}", match wanted {
         Some(name) => format!("`{name}` does not stream WAL"),
@@ -394,6 +398,12 @@ impl From<crate::kit::KitError> for RecoveryError {
 impl From<ReplaceError> for RecoveryError {
     fn from(error: ReplaceError) -> Self {
         Self::Replace(Box::new(error))
+    }
+}
+
+impl From<BucketError> for RecoveryError {
+    fn from(error: BucketError) -> Self {
+        Self::Bucket(Box::new(error))
     }
 }
 
@@ -525,6 +535,7 @@ impl RecoveryError {
             Self::NotLoadable { source, .. } => source.hint(),
             Self::InPlace(error) => error.hint(),
             Self::Replace(error) => error.hint(),
+            Self::Bucket(error) => error.hint(),
             Self::Rest { source, .. } => source.hint(),
             Self::NotStreaming { .. } => {
                 Some("`wal: stream` at a postgres dataset turns it on".to_owned())
@@ -556,6 +567,7 @@ impl RecoveryError {
                 _ => false,
             },
             Self::Archive(error) => error.is_damage(),
+            Self::Bucket(error) => error.is_damage(),
             Self::NotStartable { .. } | Self::NoManifest { .. } | Self::Wal { .. } => true,
             Self::Target(crate::wal::TargetError::Asking(error)) => error.is_damage(),
             Self::InPlace(error) => error.is_damage(),

@@ -7,6 +7,7 @@
 //! every word that is printed.
 
 mod backup;
+pub mod buckets;
 mod configuration;
 pub mod copies;
 pub mod damage;

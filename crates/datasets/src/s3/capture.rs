@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
+use jiff::Timestamp;
 use rekindle_stores::s3::S3Client;
 use rekindle_vault::{Backup, BackupError, Chunking, Node, NodeKind, Progress, TreePath};
 
@@ -47,6 +48,7 @@ impl BucketCapture<'_> {
             VersioningRecord::On | VersioningRecord::Suspended
         );
         let with_versions = self.with_versions && keeps_versions;
+        let began = Timestamp::now();
         let listed = match with_versions {
             true => self.client.list_versions(self.bucket, "")?,
             false => self.client.list_objects(self.bucket, "")?,
@@ -73,6 +75,7 @@ impl BucketCapture<'_> {
             versioning: settings.versioning,
             with_versions,
             set_aside,
+            listed: Some(began),
             fetched: fetch.seen.objects.load(Ordering::Relaxed),
             fetched_bytes: fetch.seen.bytes.load(Ordering::Relaxed),
             ..counted(&entries)

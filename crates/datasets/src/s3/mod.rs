@@ -20,7 +20,7 @@ use rekindle_stores::s3::{S3Client, S3Settings};
 use rekindle_vault::{AddedBytes, Backup};
 
 pub use entry::{ATTRIBUTE, ObjectEntry};
-pub use in_place::{BucketAside, Content, S3Aside, Touched};
+pub use in_place::{BucketAside, Content, S3Aside, Touched, part_of};
 pub use path::key_of;
 pub use record::{BucketRecord, S3Record, VersioningRecord};
 pub use settings::BucketSettings;
@@ -41,6 +41,8 @@ pub struct S3Buckets {
     buckets: Vec<String>,
     with_versions: bool,
     tags: Tags,
+    /// As of when they come back in place.
+    at: Option<Timestamp>,
 }
 
 impl S3Buckets {
@@ -74,7 +76,14 @@ impl S3Buckets {
                 stack::S3Tags::Always => Tags::Always,
                 stack::S3Tags::Never => Tags::Never,
             },
+            at: None,
         }
+    }
+
+    /// The server, for something else.
+    #[must_use]
+    pub fn into_client(self) -> S3Client {
+        self.client
     }
 
     /// The server.
@@ -89,7 +98,7 @@ impl S3Buckets {
         source: &'a PointSource<'a>,
     ) -> Result<Vec<BucketPlan<'a>>, S3RestoreError> {
         let parts = match &source.part {
-            Some(part) => vec![in_place::part_of(part)?],
+            Some(part) => vec![part_of(part)?],
             None => {
                 let buckets = self.buckets.iter();
                 buckets.map(|name| (name.clone(), Scope::All)).collect()
@@ -102,7 +111,7 @@ impl S3Buckets {
             ));
         }
         let plan = |(bucket, scope): &(String, Scope)| {
-            BucketPlan::make(&self.client, source, bucket, scope)
+            BucketPlan::make(&self.client, source, bucket, scope, self.at)
         };
         parts.iter().map(plan).collect()
     }
@@ -204,6 +213,13 @@ impl Dataset for S3Buckets {
             as_of: Some(as_of),
             beside: AddedBytes::default(),
         })
+    }
+
+    fn at_moment(self: Box<Self>, at: Timestamp) -> Result<Box<dyn Dataset>, InPlaceError> {
+        Ok(Box::new(Self {
+            at: Some(at),
+            ..*self
+        }))
     }
 
     fn plan_in_place(&self, source: &PointSource<'_>) -> Result<InPlaceSteps, InPlaceError> {

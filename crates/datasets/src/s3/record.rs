@@ -1,5 +1,6 @@
 //! What is known of captured buckets, as it is stored in `/recovery-point.json`.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Captured buckets. Fields are added, never renamed or reused.
@@ -45,6 +46,9 @@ pub struct BucketRecord {
     /// Objects that an earlier restore in place had set aside, and that were left out.
     #[serde(default)]
     pub set_aside: u64,
+    /// When its listing was begun: what came later need not be in the point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed: Option<Timestamp>,
 }
 
 /// Whether a bucket keeps older versions.

@@ -2,11 +2,12 @@
 
 use std::{env, fs, path::Path, process::Command, sync::Arc, time::Duration};
 
+use jiff::ToSpan as _;
 use rekindle_datasets::{
     Aside, Dataset as _, InPlaceError, Journal,
     s3::{
         S3Buckets,
-        restore::{BucketInPoint, Choice, S3Target, Scope, plan},
+        restore::{BucketInPoint, Choice, S3Target, Scope, plan, plan_directory},
     },
 };
 use rekindle_stores::s3::{BucketSetting, S3Client};
@@ -77,6 +78,8 @@ fn buckets_come_back_and_undo_goes_back() {
         .unwrap();
     with_history_a_new_bucket_is_the_same(&client, &ceph, &vault, &point);
     to_a_moment_and_in_part(&client, &ceph, &vault, &point);
+    to_a_directory_as_of_a_moment(&vault, &point);
+    a_poor_server_gets_what_it_can_keep(&vault, &point);
     a_versioned_bucket_in_place(&client, &ceph, &vault, &point);
     for name in ["uno", "due"] {
         fill_unversioned(&client, name);
@@ -108,6 +111,7 @@ fn with_history_a_new_bucket_is_the_same(
     let report = restore.run().unwrap();
     assert_eq!(report.warnings, [""; 0]);
     assert_eq!(report.delete_markers, 2);
+    assert_eq!((report.failed, report.failures), (0, vec![]));
     let (before, after) = (sorted(whole(client, "vers")), sorted(whole(client, "copy")));
     assert_eq!(before.len(), after.len());
     for (before, after) in before.iter().zip(&after) {
@@ -121,6 +125,49 @@ fn with_history_a_new_bucket_is_the_same(
         .unwrap()
         .unwrap();
     assert!(found.contains("<Days>3000</Days>"), "{found}");
+    // Again: all of it is there.
+    let point = BucketInPoint::new(&source, "vers");
+    let again = plan(point, target(ceph.port(), "copy", ""), &choice).unwrap();
+    let told = &again.plan;
+    assert_eq!((told.creates, told.replaces, told.leaves), (0, 0, 0));
+    assert_eq!(again.run().unwrap().written, 0);
+    assert!(sorted(whole(client, "copy")) == after);
+}
+
+/// A server that keeps objects as files.
+fn a_poor_server_gets_what_it_can_keep(vault: &TestVault, point: &Point) {
+    let Some(rclone) = unless_available(Rclone::serve_s3()) else {
+        return;
+    };
+    let poor = client(rclone.port());
+    let progress = Arc::new(Progress::default());
+    let source = point.source(&vault.vault, &progress);
+    let plan_it = || {
+        let to = target(rclone.port(), "odd", "");
+        plan(BucketInPoint::new(&source, "vers"), to, &Choice::default()).unwrap()
+    };
+    let restore = plan_it();
+    let wanted = restore.plan.creates;
+    let report = restore.run().unwrap();
+    let told = report.warnings.join("\n");
+    assert!(told.contains("the server knows none"), "{told}");
+    // Each object is there with its own content, or it is named.
+    let list = vault.list(point, "vers");
+    let mut there = 0;
+    for entry in list.iter().filter(|e| e.latest && !e.deleted) {
+        let content = vault.read(point, entry.path.as_ref().unwrap());
+        let listed = poor.list_objects("odd", &entry.key).unwrap();
+        let is_listed = listed.iter().any(|listed| listed.key == entry.key);
+        let found = poor.get("odd", &entry.key, None, None, None);
+        let is_there = is_listed && found.is_ok_and(|found| found.body == content);
+        let shown = format!("/{}`", entry.key.escape_debug());
+        let is_named = report.failures.iter().any(|said| said.contains(&shown));
+        assert!(is_there != is_named, "{}: {report:#?}", entry.key);
+        there += u64::from(is_there);
+    }
+    assert_eq!(there + report.failed, wanted);
+    let again = plan_it().plan;
+    assert_eq!(again.there, there, "{again:#?}");
 }
 
 fn to_a_moment_and_in_part(client: &S3Client, ceph: &Ceph, vault: &TestVault, point: &Point) {
@@ -143,10 +190,39 @@ fn to_a_moment_and_in_part(client: &S3Client, ceph: &Ceph, vault: &TestVault, po
         (told.creates, told.replaces, told.leaves, told.makes_bucket),
         (0, 1, 1, false)
     );
-    restore.run().unwrap();
     let body = |key: &str| client.get("moment", key, None, None, None).unwrap().body;
+    let refused = restore.run().unwrap_err();
+    assert!(
+        refused.to_string().contains("`restored/often`"),
+        "{refused}"
+    );
+    assert!(refused.hint().is_some());
+    assert_eq!(&body("restored/often")[..], b"in the way");
+    client.set_versioning("moment", true).unwrap();
+    let again = |choice: &Choice| {
+        let to = target(ceph.port(), "moment", "restored/");
+        plan(BucketInPoint::new(&source, "vers"), to, choice)
+    };
+    let restore = again(&choice).unwrap();
+    assert!(restore.plan.has_way_back);
+    restore.run().unwrap();
     assert_eq!(&body("restored/often")[..], b"often 1");
     assert_eq!(&body("restored/other")[..], b"stays");
+    let told = again(&choice).unwrap().plan;
+    assert_eq!((told.there, told.creates, told.replaces), (1, 0, 0));
+    let (oldest, newest) = (
+        list.iter().map(|e| e.modified).min().unwrap(),
+        list.iter().map(|e| e.modified).max().unwrap(),
+    );
+    for out in [oldest - 1.second(), newest + 1.hour()] {
+        let choice = Choice {
+            at: Some(out),
+            ..Choice::default()
+        };
+        let refused = again(&choice).err().unwrap().to_string();
+        assert!(refused.contains(&format!("from {oldest} to ")), "{refused}");
+    }
+    client.set_versioning("moment", false).unwrap();
 
     let no_history = Choice {
         with_history: true,
@@ -158,6 +234,36 @@ fn to_a_moment_and_in_part(client: &S3Client, ceph: &Ceph, vault: &TestVault, po
         &no_history,
     );
     assert!(refused.err().unwrap().hint().is_some());
+}
+
+fn to_a_directory_as_of_a_moment(vault: &TestVault, point: &Point) {
+    let list = vault.list(point, "vers");
+    let second = list.iter().filter(|e| e.key == "often").nth(2).unwrap();
+    let progress = Arc::new(Progress::default());
+    let source = point.source(&vault.vault, &progress);
+    let dir = rekindle_testing::temp_dir().unwrap();
+    let to = dir.path().join("then");
+    let write = |at| {
+        let point = BucketInPoint::new(&source, "vers");
+        plan_directory(point, &Scope::All, Some(at), &to)
+    };
+    // What was left by a run that was killed goes.
+    fs::create_dir_all(to.join("vers/half")).unwrap();
+    fs::write(to.join("REKINDLE-RESTORE-UNFINISHED"), "").unwrap();
+    write(second.modified).unwrap().run().unwrap();
+    let read = |path: &str| fs::read(to.join("vers").join(path)).ok();
+    assert_eq!(read("often").unwrap(), b"often 1");
+    assert_eq!(read("before").unwrap(), b"null version");
+    assert_eq!(read("%2E%2E/x").unwrap(), b"../x");
+    assert_eq!(read("a/%/b").unwrap(), b"a//b");
+    assert_eq!(read("folder/%").unwrap(), b"folder/");
+    assert_eq!(read("prefix%").unwrap(), b"prefix");
+    assert_eq!(read("prefix/inside").unwrap(), b"prefix/inside");
+    assert_eq!(read("rich"), None, "it came later");
+    assert_eq!(read("half"), None);
+    let refused = write(second.modified).unwrap().run().unwrap_err();
+    assert!(refused.to_string().contains("is not empty"), "{refused}");
+    assert!(!to.join("REKINDLE-RESTORE-UNFINISHED").exists());
 }
 
 fn a_versioned_bucket_in_place(client: &S3Client, ceph: &Ceph, vault: &TestVault, point: &Point) {
@@ -197,9 +303,20 @@ fn a_versioned_bucket_in_place(client: &S3Client, ceph: &Ceph, vault: &TestVault
     let again = dataset.undo_in_place(&aside).unwrap();
     assert!(whole(client, "vers") == damaged, "{again:?}");
 
-    // A part of it.
+    // As it was when `often` had its second content.
+    let list = vault.list(point, "vers");
+    let second = list.iter().filter(|e| e.key == "often").nth(2).unwrap();
+    let then = Box::new(buckets(ceph.port(), &["vers"]));
+    let then = then.at_moment(second.modified).unwrap();
     let mut source = point.source(&vault.vault, &progress);
     source.part = Some(TreePath::new("vers/often").unwrap());
+    then.restore_in_place(&source, &mut journal).unwrap();
+    let body = client.get("vers", "often", None, None, None).unwrap().body;
+    assert_eq!(&body[..], b"often 1");
+    then.undo_in_place(&journal.read().unwrap()).unwrap();
+    assert!(whole(client, "vers") == damaged);
+
+    // A part of it.
     let restored = dataset.restore_in_place(&source, &mut journal).unwrap();
     assert_eq!(restored.entries, 1);
     assert!(client.head("vers", "rich", None).unwrap_err().is_missing());
@@ -409,5 +526,5 @@ fn a_poor_server_gets_the_objects_and_what_it_loses_is_told() {
         &Choice::default(),
     );
     let report = restore.unwrap().run().unwrap();
-    assert_eq!(report.written, 20);
+    assert_eq!((report.written, report.failed), (20, 0));
 }

@@ -15,6 +15,7 @@ mod undo;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rekindle_stack::Stack;
 use rekindle_vault::Progress;
 
@@ -36,6 +37,9 @@ pub struct ReplaceRequest<'a> {
     pub kind: Option<String>,
     /// The recovery point: an id, the beginning of one, `latest`, a tag or a time.
     pub point: String,
+    /// As it was then, for kinds that know it; as it was captured if `None`. With it, `latest` means the first point that was
+    /// made after it.
+    pub moment: Option<Timestamp>,
     /// Only what is at or below this path, relative to the dataset.
     pub part: Option<String>,
     /// Watched by whoever shows progress.

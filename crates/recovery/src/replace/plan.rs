@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     PointSummary, RecoveryError, backup,
-    find_point::find_point,
+    buckets::point_of_moment,
     manifest::{DatasetEntry, Manifest},
     runtime::runtime_of,
 };
@@ -149,7 +149,22 @@ pub(super) fn goal<'a>(
         request.kind.as_deref(),
         runtime.as_ref(),
     )?;
-    let snapshot = find_point(vault, &request.point, Some(&request.service))?;
+    let dataset = match request.moment {
+        None => dataset,
+        Some(moment) => {
+            let kind = dataset.kind().to_owned();
+            dataset
+                .at_moment(moment)
+                .map_err(|source| ReplaceError::Dataset {
+                    doing: "restore",
+                    kind,
+                    service: request.service.clone(),
+                    source: Box::new(source),
+                })?
+        }
+    };
+    let named = Some(request.point.as_str()).filter(|point| *point != "latest");
+    let snapshot = point_of_moment(vault, named, &request.service, request.moment)?;
     let (index, _) = vault.load_readable_index()?;
     let manifest = Manifest::read(vault, &index, &snapshot)?;
     let path = format!("{}/{}", service.name, dataset.kind());

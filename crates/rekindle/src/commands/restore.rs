@@ -3,6 +3,7 @@
 
 mod at;
 mod beside;
+mod bucket;
 mod database;
 mod from;
 mod in_place;
@@ -42,6 +43,8 @@ Examples:
   rekindle restore --service postgres --in-place --dry-run
   rekindle restore --service postgres --undo             back to what was there before
   rekindle restore --service uploads --path config --in-place
+  rekindle restore --service media --path avatars --to 's3://copy?endpoint=https://s3.example:9000'
+  rekindle restore --service media --at '14:29' --to s3://media-before
 
 With --service, a PostgreSQL service with a physical backup becomes a data directory that starts as
 it is; anything else is restored as it lies in the point. DIR must be empty, or hold what a restore
@@ -61,9 +64,10 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
     /// Restore this file or directory only, as it lies in the point or in the service
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["database", "table", "at"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["database", "table"])]
     path: Option<String>,
-    /// The directory to restore into: empty, or not there yet
+    /// The directory to restore into: empty, or not there yet. Of buckets also
+    /// `s3://BUCKET/PREFIX?endpoint=URL`; without an endpoint, on their own server
     #[arg(long, value_name = "DIR")]
     #[arg(required_unless_present_any = [
         "database", "table", "from", "in_place", "undo", "discard",
@@ -83,6 +87,8 @@ pub struct RestoreArgs {
     moment: at::MomentArgs,
     #[command(flatten)]
     swap: in_place::InPlaceArgs,
+    #[command(flatten)]
+    bucket: bucket::BucketArgs,
     #[command(flatten)]
     from: from::FromArgs,
     #[command(flatten)]
@@ -115,8 +121,15 @@ pub fn run(app: &App, args: &RestoreArgs, out: &mut dyn Write) -> Result<Exit, C
     match &args.to {
         Some(to) => {
             args.guards.refuse()?;
+            if let Some(url) = bucket::url(to) {
+                return bucket::run(app, args, url, out);
+            }
+            args.bucket.refuse()?;
             let to = absolute(to).map_err(CliError::io("find", to.display()))?;
             match &args.moment.at {
+                Some(target) if bucket::is_meant(&app.stack()?, args) => {
+                    bucket::to_directory(app, args, target, &to, out)
+                }
                 Some(target) => at::run(app, args, target, to, out),
                 None => restore_directory(app, args, to, out),
             }

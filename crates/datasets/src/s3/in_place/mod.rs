@@ -8,6 +8,7 @@ mod undo;
 
 use std::sync::Mutex;
 
+use jiff::Timestamp;
 use rekindle_stores::s3::{BucketSetting, S3Client, Versioning};
 use rekindle_vault::TreePath;
 
@@ -44,9 +45,12 @@ impl<'a> BucketPlan<'a> {
         source: &'a PointSource<'a>,
         bucket: &str,
         scope: &Scope,
+        at: Option<Timestamp>,
     ) -> Result<Self, S3RestoreError> {
         let point = BucketInPoint::new(source, bucket);
-        let state = state_at(bucket, &point.entries()?, scope, None);
+        let entries = point.entries()?;
+        point.ensure_known(&entries, at)?;
+        let state = state_at(bucket, &entries, scope, at);
         if !client.has_bucket(bucket)? {
             return Err(S3RestoreError::refused(
                 format!("there is no bucket `{bucket}` any more"),
@@ -66,10 +70,9 @@ impl<'a> BucketPlan<'a> {
         let wanted = state.objects.len() as u64;
         // What the point lacks of an object is no reason to remove it.
         let mut found = changes(state.objects, &present, scope);
-        let lacking = lacking(&point, scope)?;
-        found
-            .certain
-            .retain(|change| change.entry.is_some() || !lacking.contains(&change.touched.key));
+        found.certain.retain(|change| {
+            change.entry.is_some() || !state.lacking.contains(&change.touched.key)
+        });
         let mut changes = found.certain;
         changes.extend(really_different(client, bucket, found.doubtful)?);
         let written = changes.iter().filter(|c| c.entry.is_some()).count() as u64;
@@ -177,17 +180,6 @@ fn keeps_versions(client: &S3Client, bucket: &str) -> Result<bool, S3RestoreErro
     }
 }
 
-/// Keys of objects whose content the point lacks.
-fn lacking(
-    point: &BucketInPoint<'_>,
-    scope: &Scope,
-) -> Result<std::collections::HashSet<String>, S3RestoreError> {
-    let entries = point.entries()?.into_iter();
-    let lacking =
-        entries.filter(|e| e.latest && !e.deleted && e.path.is_none() && scope.has(&e.key));
-    Ok(lacking.map(|entry| entry.key).collect())
-}
-
 /// Those of the same content that have other attributes now. Tags are not compared: that would cost a request each.
 fn really_different(
     client: &S3Client,
@@ -216,7 +208,7 @@ fn really_different(
 }
 
 /// Which objects of which bucket a part of the dataset names; `None`: all of all.
-pub(super) fn part_of(part: &TreePath) -> Result<(String, Scope), S3RestoreError> {
+pub fn part_of(part: &TreePath) -> Result<(String, Scope), S3RestoreError> {
     let text = std::str::from_utf8(part.as_bytes()).unwrap_or_default();
     let (bucket, below) = text.split_once('/').unwrap_or((text, ""));
     let scope = match below {

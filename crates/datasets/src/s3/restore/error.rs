@@ -22,6 +22,16 @@ pub enum S3RestoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file could not be written.
+    #[error("{doing} {}", path.display())]
+    Write {
+        /// What was being done with it.
+        doing: &'static str,
+        /// The file or directory.
+        path: std::path::PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
     /// It is not done; nothing was changed.
     #[error("{reason}")]
     Refused {
@@ -40,13 +50,23 @@ impl S3RestoreError {
         }
     }
 
+    /// Whether the point's own data cannot be read.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Content { .. } => true,
+            Self::Vault(error) => error.is_damage_or_missing(),
+            _ => false,
+        }
+    }
+
     /// What to do about it, where that is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::S3(error) => error.hint().map(str::to_owned),
             Self::Vault(error) => vault_hint(error),
-            Self::Content { .. } => None,
+            Self::Content { .. } | Self::Write { .. } => None,
             Self::Refused { hint, .. } => hint.clone(),
         }
     }
@@ -59,6 +79,14 @@ impl From<S3RestoreError> for InPlaceError {
             S3RestoreError::Vault(error) => Self::Vault(error),
             S3RestoreError::Content { path, source } => Self::Io {
                 doing: format!("read `{path}` of the recovery point"),
+                source,
+            },
+            S3RestoreError::Write {
+                doing,
+                path,
+                source,
+            } => Self::Io {
+                doing: format!("{doing} {}", path.display()),
                 source,
             },
             S3RestoreError::Refused { reason, hint } => Self::Refused { reason, hint },

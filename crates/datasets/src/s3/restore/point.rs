@@ -6,13 +6,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rekindle_vault::{FileReader, Node, NodeKind, Tree, TreePath, VaultError};
+use jiff::Timestamp;
+use rekindle_vault::{FileReader, Id, Node, NodeKind, Tree, TreePath, VaultError};
 
-use super::S3RestoreError;
+use super::{S3RestoreError, moment::ensure_known};
 use crate::{
-    PointSource,
+    DatasetRecord, PointSource,
     s3::{
-        BucketSettings, ObjectEntry,
+        BucketRecord, BucketSettings, ObjectEntry,
         path::{list_path, settings_path},
     },
 };
@@ -59,6 +60,46 @@ impl<'a> BucketInPoint<'a> {
         let path = settings_path(&self.bucket);
         let text = self.text(&path)?;
         serde_json::from_str(&text).map_err(|error| self.bad(&path, error.into()))
+    }
+
+    /// What the point says of the bucket.
+    ///
+    /// # Errors
+    /// If it has no such bucket; the refusal names those that it has.
+    pub fn record(&self) -> Result<&'a BucketRecord, S3RestoreError> {
+        let buckets = match self.source.record {
+            DatasetRecord::S3(record) => record.buckets.as_slice(),
+            _ => &[],
+        };
+        let found = buckets.iter().find(|bucket| bucket.name == self.bucket);
+        found.ok_or_else(|| {
+            let known: Vec<_> = buckets.iter().map(|b| format!("`{}`", b.name)).collect();
+            S3RestoreError::refused(
+                format!(
+                    "the point has no bucket `{}`; it has {}",
+                    self.bucket,
+                    known.join(", ")
+                ),
+                "`--path BUCKET` names one of them",
+            )
+        })
+    }
+
+    /// Refuses a moment of which the point does not know what the bucket held.
+    pub(in crate::s3) fn ensure_known(
+        &self,
+        entries: &[ObjectEntry],
+        at: Option<Timestamp>,
+    ) -> Result<(), S3RestoreError> {
+        let began = self.source.snapshot.stored.time;
+        at.map_or(Ok(()), |at| {
+            ensure_known(self.record()?, entries, began, at)
+        })
+    }
+
+    /// The point's id.
+    pub(in crate::s3) fn id(&self) -> Id {
+        self.source.snapshot.id
     }
 
     fn text(&self, path: &str) -> Result<String, S3RestoreError> {

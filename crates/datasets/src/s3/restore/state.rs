@@ -1,5 +1,7 @@
 //! What a bucket held at a moment, by the versions that a point has. Pure.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::s3::ObjectEntry;
@@ -35,8 +37,10 @@ impl Scope {
 pub struct State {
     /// Its objects, in the order of their keys.
     pub objects: Vec<ObjectEntry>,
-    /// Objects whose content at that moment is not in the point, and why.
+    /// What is not known of that moment, or not in the point, in words.
     pub unknown: Vec<String>,
+    /// Keys of objects that were there, or may have been, and whose content is not in the point.
+    pub lacking: BTreeSet<String>,
 }
 
 /// The objects as a reader without versions saw them at `at`, or when they were captured. `entries` as
@@ -50,41 +54,68 @@ pub fn state_at(
 ) -> State {
     let mut state = State::default();
     for versions in entries.chunk_by(|a, b| a.key == b.key) {
-        if !versions.first().is_some_and(|first| scope.has(&first.key)) {
-            continue;
-        }
-        let then = match at {
-            None => versions.iter().find(|entry| entry.latest),
-            Some(at) => versions.iter().find(|entry| entry.modified <= at),
-        };
-        match then {
-            None => state.unknown.extend(unknown_then(bucket, versions)),
-            Some(entry) if entry.deleted => {}
-            Some(entry) => match (&entry.missing, &entry.path) {
-                (None, Some(_)) => state.objects.push(entry.clone()),
-                (why, _) => {
-                    let why = why.as_deref().unwrap_or("its content is not in the point");
-                    state
-                        .unknown
-                        .push(format!("{}: {why}", entry.shown(bucket)));
-                }
-            },
+        if versions.first().is_some_and(|first| scope.has(&first.key)) {
+            state.add(bucket, versions, at);
         }
     }
     state
 }
 
-/// Before the oldest version there was nothing, if versions are kept; else nobody knows what was there.
-fn unknown_then(bucket: &str, versions: &[ObjectEntry]) -> Option<String> {
-    let newest = versions.first()?;
-    let keeps_versions = newest.version.is_some();
-    (!keeps_versions).then(|| {
-        format!(
-            "{}: it was written at {}, and what was there before is not in the point",
-            newest.shown(bucket),
-            newest.modified
-        )
-    })
+impl State {
+    /// Adds what one object was, by all of its versions, newest first.
+    fn add(&mut self, bucket: &str, versions: &[ObjectEntry], at: Option<Timestamp>) {
+        let then = match at {
+            None => versions.iter().find(|entry| entry.latest),
+            Some(at) => versions.iter().find(|entry| entry.modified <= at),
+        };
+        let forgotten = at.and_then(|at| forgetful(versions, at));
+        match (then, forgotten) {
+            (None, None) => {}
+            (None, Some(later)) => {
+                self.unknown.push(format!(
+                    "{}: it was written at {}, and what was there before is not in the point",
+                    later.shown(bucket),
+                    later.modified
+                ));
+                self.lacking.insert(later.key.clone());
+            }
+            (Some(entry), forgotten) => {
+                self.unknown
+                    .extend(forgotten.map(|later| between(bucket, entry, later)));
+                self.add_one(bucket, entry);
+            }
+        }
+    }
+
+    fn add_one(&mut self, bucket: &str, entry: &ObjectEntry) {
+        match (&entry.missing, &entry.path) {
+            _ if entry.deleted => {}
+            (None, Some(_)) => self.objects.push(entry.clone()),
+            (why, _) => {
+                let why = why.as_deref().unwrap_or("its content is not in the point");
+                self.unknown.push(format!("{}: {why}", entry.shown(bucket)));
+                self.lacking.insert(entry.key.clone());
+            }
+        }
+    }
+}
+
+/// What was written after that moment by a bucket that kept no versions then: it has taken the place of nobody knows what.
+/// Source: AWS, "Working with objects in a versioning-suspended bucket".
+fn forgetful(versions: &[ObjectEntry], at: Timestamp) -> Option<&ObjectEntry> {
+    let later = versions.iter().filter(|entry| entry.modified > at);
+    let mut later = later.filter(|entry| entry.version.as_deref().is_none_or(|v| v == "null"));
+    later.next_back()
+}
+
+fn between(bucket: &str, entry: &ObjectEntry, later: &ObjectEntry) -> String {
+    format!(
+        "{}: the bucket kept no versions when it was written at {}; what it was at {} is taken, and there may have been others \
+         in between",
+        later.shown(bucket),
+        later.modified,
+        entry.modified
+    )
 }
 
 #[cfg(test)]
@@ -115,6 +146,11 @@ mod tests {
             .collect()
     }
 
+    fn at(entries: &[ObjectEntry], second: i64) -> State {
+        let at = Timestamp::from_second(second).unwrap();
+        state_at("k", entries, &Scope::All, Some(at))
+    }
+
     #[test]
     fn each_moment_has_the_version_that_was_current_then() {
         let mut marker = entry("a", Some("3"), 30);
@@ -130,22 +166,32 @@ mod tests {
             entry("a", Some("1"), 10),
             other,
         ];
-        let at = |second: i64| {
-            let at = Timestamp::from_second(second).unwrap();
-            state_at("k", &entries, &Scope::All, Some(at))
-        };
-        assert_eq!(keys(&at(5)), []);
-        assert_eq!(at(5).unknown.len(), 1, "nobody knows what `b` was");
-        assert_eq!(keys(&at(15)), [("a", 10)]);
-        assert_eq!(keys(&at(20)), [("a", 20)]);
-        assert_eq!(keys(&at(35)), [("b", 25)]);
-        assert_eq!(keys(&at(99)), [("a", 40), ("b", 25)]);
+        assert_eq!(keys(&at(&entries, 5)), []);
+        let nobody_knows = at(&entries, 5);
+        assert_eq!(nobody_knows.unknown.len(), 1, "what `b` was");
+        assert!(nobody_knows.lacking.contains("b"));
+        assert_eq!(keys(&at(&entries, 15)), [("a", 10)]);
+        assert_eq!(keys(&at(&entries, 20)), [("a", 20)]);
+        assert_eq!(keys(&at(&entries, 35)), [("b", 25)]);
+        assert_eq!(keys(&at(&entries, 99)), [("a", 40), ("b", 25)]);
         assert_eq!(
             keys(&state_at("k", &entries, &Scope::All, None)),
             [("a", 40), ("b", 25)]
         );
         let part = Scope::Prefix("b".into());
         assert_eq!(keys(&state_at("k", &entries, &part, None)), [("b", 25)]);
+    }
+
+    #[test]
+    fn what_was_overwritten_without_a_version_is_said_to_be_unknown() {
+        let before_versions = [entry("a", Some("1"), 20), entry("a", Some("null"), 10)];
+        assert_eq!(at(&before_versions, 15).unknown, [""; 0]);
+        assert_eq!(at(&before_versions, 5).unknown.len(), 1);
+        let suspended = [entry("a", Some("null"), 30), entry("a", Some("1"), 10)];
+        let then = at(&suspended, 20);
+        assert_eq!(keys(&then), [("a", 10)]);
+        assert!(then.unknown[0].contains("in between"), "{then:?}");
+        assert_eq!(at(&suspended, 30).unknown, [""; 0]);
     }
 
     #[test]

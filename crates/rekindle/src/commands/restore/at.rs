@@ -25,7 +25,8 @@ use crate::{
 #[command(next_help_heading = "A moment")]
 pub struct MomentArgs {
     /// Restore PostgreSQL as it was at this moment: a time (`2026-11-21 14:29:59+01`), an LSN, `xid:N`,
-    /// `name:RESTORE_POINT`, `latest`, or `consistent` for the end of the base backup
+    /// `name:RESTORE_POINT`, `latest`, or `consistent` for the end of the base backup. Buckets that
+    /// keep versions: a time
     #[arg(long, value_name = "MOMENT")]
     pub at: Option<RecoveryTarget>,
     /// Stop just before the target instead of just after it
@@ -116,6 +117,12 @@ pub(super) fn run(
     to: PathBuf,
     out: &mut dyn Write,
 ) -> Result<Exit, CliError> {
+    if args.path.is_some() {
+        return Err(CliError::wrong_use(
+            "a part of a data directory cannot be restored to a moment",
+            "`--table NAME --at MOMENT` brings back one table",
+        ));
+    }
     let request = args.moment.request(app, args, target, to)?;
     let vault = app.vault()?;
     if args.dry_run {

@@ -10,7 +10,7 @@ use rekindle_stack::{Service, Stack};
 use rekindle_vault::Progress;
 use serde_json::json;
 
-use super::{RestoreArgs, in_place::Asked, point_line};
+use super::{RestoreArgs, bucket, in_place::Asked, point_line};
 use crate::{
     app::App,
     errors::{CliError, Exit},
@@ -54,12 +54,7 @@ fn restore(
     service: &Service,
     out: &mut dyn Write,
 ) -> Result<Exit, CliError> {
-    if args.moment.at.is_some() {
-        return Err(CliError::wrong_use(
-            "only PostgreSQL can be restored in place to a moment between two recovery points",
-            "name the recovery point; `rekindle points` lists them",
-        ));
-    }
+    let moment = bucket::moment(args)?;
     let vault = rekindle_recovery::open_vault(&stack.vault)?;
     let progress = Arc::new(Progress::default());
     let request = ReplaceRequest {
@@ -67,6 +62,7 @@ fn restore(
         service: service.name.to_string(),
         kind: args.swap.kind.clone(),
         point: args.point.clone(),
+        moment,
         part: args.path.clone(),
         progress: Arc::clone(&progress),
     };
@@ -126,8 +122,9 @@ fn write_plan(
     let path = args.path.as_ref().map_or_else(String::new, |path| {
         format!(" --path {}", output::quoted(path.as_ref()))
     });
+    let at = bucket::typed_moment(args);
     app.next([app.command(format_args!(
-        "restore {point}--service {}{}{path} --in-place --yes",
+        "restore {point}--service {}{}{path}{at} --in-place --yes",
         plan.service,
         of_kind(args)
     ))]);
