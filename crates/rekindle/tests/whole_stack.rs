@@ -8,11 +8,15 @@
 
 mod support;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use rekindle_testing::{
     docker::{Engine, Image, Project},
     postgres::Major,
+    servers::{ACCESS_KEY, SECRET_KEY},
     skip,
 };
 use support::Home;
@@ -29,11 +33,19 @@ services:
     image: rekindle-test/redis:7
     command: ["redis-server", "--appendonly", "yes", "--protected-mode", "no"]
     volumes: [ "cachedata:/data" ]
+  store:
+    image: rekindle-test/s3:1
+    volumes: [ "objects:/data" ]
   app:
     image: rekindle-test/app:1
     volumes: [ "appdata:/data" ]
-    depends_on: { db: { condition: service_healthy }, cache: { condition: service_started } }
-volumes: { pgdata: {}, cachedata: {}, appdata: {} }
+    depends_on: { db: { condition: service_healthy }, cache: { condition: service_started }, store: { condition: service_healthy } }
+  console:
+    image: rekindle-test/app:1
+    profiles: [ "debug" ]
+    volumes: [ "consoledata:/data" ]
+    depends_on: [ db ]
+volumes: { pgdata: {}, cachedata: {}, objects: {}, appdata: {}, consoledata: {} }
 "#;
 
 /// The project, running, with data in every service.
@@ -46,7 +58,12 @@ struct World {
 impl World {
     fn start() -> Option<Self> {
         let engine = Engine::start_or_skip()?;
-        for image in [Image::Postgres(Major::V15), Image::Redis, Image::App] {
+        for image in [
+            Image::Postgres(Major::V15),
+            Image::Redis,
+            Image::S3,
+            Image::App,
+        ] {
             skip::unless_available(engine.load(&image))?;
         }
         let shop = skip::unless_available(engine.project("shop", COMPOSE))?;
@@ -73,6 +90,8 @@ impl World {
 
     fn configure(&self) {
         self.home.write("db-password", "geheim\n");
+        self.home
+            .write("store-keys", &format!("{ACCESS_KEY}:{SECRET_KEY}\n"));
         let text = format!(
             "stack: shop
 runtime: {{ kind: compose, project: shop }}
@@ -87,10 +106,20 @@ services:
         logical: [shop]
   cache:
     datasets: [ {{ kind: redis, url: \"redis://cache:6379\" }} ]
+  store:
+    datasets:
+      - kind: s3
+        endpoint: \"http://store:9000\"
+        buckets: [media]
+        credentials_file: store-keys
   app:
     datasets: [ {{ kind: files, paths: [{:?}] }} ]
-    depends_on: [db, cache]
+    depends_on: [db, cache, store]
     during_backup: pause
+  console:
+    stateless: true
+    optional: true
+    depends_on: [db]
 ",
             self.volume("pgdata"),
             self.volume("appdata")
@@ -110,6 +139,14 @@ services:
             )
             .unwrap();
         }
+        // A bucket of rclone's S3 is a directory, and an object a file in it.
+        let media = self.volume("objects").join("media");
+        fs::create_dir_all(media.join("avatars")).unwrap();
+        for number in 0..50 {
+            let object = media.join(format!("avatars/{number}.png"));
+            fs::write(object, format!("picture {number} ").repeat(200)).unwrap();
+        }
+        fs::write(media.join("large"), vec![7; 9 << 20]).unwrap();
     }
 
     fn psql(&self, sql: &str) -> String {
@@ -129,25 +166,15 @@ services:
 
     /// Everything that must be the same again.
     fn truth(&self) -> Vec<String> {
-        let uploads = self.volume("appdata");
-        let mut files: Vec<String> = fs::read_dir(&uploads)
-            .unwrap()
-            .map(|entry| {
-                let path = entry.unwrap().path();
-                format!(
-                    "{}: {}",
-                    path.file_name().unwrap().to_string_lossy(),
-                    fs::read_to_string(&path).unwrap()
-                )
-            })
-            .collect();
-        files.sort();
         let mut truth = vec![
             self.psql("select count(*), md5(string_agg(what, ',' order by id)) from orders"),
             self.redis("get greeting"),
             self.redis("lrange basket 0 -1"),
         ];
-        truth.extend(files);
+        for folder in ["appdata", "objects/media", "objects/media/avatars"] {
+            let (volume, below) = folder.split_once('/').unwrap_or((folder, ""));
+            truth.extend(files(&self.volume(volume).join(below)));
+        }
         truth
     }
 
@@ -175,13 +202,28 @@ services:
     }
 }
 
+/// Name and content of each file.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut files: Vec<String> = paths
+        .filter(|path| path.is_file())
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            format!("{name}: {}", fs::read_to_string(&path).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
 #[test]
 fn a_compose_project_comes_back_after_its_containers_and_volumes_are_gone() {
     let Some(world) = World::start() else { return };
     let before = world.truth();
     let said: serde_json::Value =
         serde_json::from_str(&world.rekindle(&["backup", "--json"])).unwrap();
-    assert_eq!(said["point"]["datasets"].as_array().unwrap().len(), 3);
+    assert_eq!(said["point"]["datasets"].as_array().unwrap().len(), 4);
     assert!(said["skew_seconds"].as_f64().unwrap() >= 0.0);
     let app = world.shop.container("app");
     let paused = world
@@ -210,7 +252,24 @@ fn a_compose_project_comes_back_after_its_containers_and_volumes_are_gone() {
     let uploads = world.volume("appdata");
     world.rekindle(&["restore", "--service", "app", "--in-place", "--yes"]);
     assert!(uploads.join("7.txt").exists());
+    world.rekindle(&["service", "start", "store"]);
+    let restored = world.rekindle(&[
+        "restore",
+        "--service",
+        "store",
+        "--to",
+        "s3://media",
+        "--json",
+    ]);
+    let restored: serde_json::Value = serde_json::from_str(&restored).unwrap();
+    assert_eq!(restored["plan"]["makes_bucket"], true, "{restored:#}");
+    assert_eq!(restored["report"]["written"], 51, "{restored:#}");
     world.rekindle(&["service", "up"]);
     world.shop.wait_healthy("app");
     assert_eq!(world.truth(), before);
+    assert_eq!(
+        world.shop.containers("console"),
+        [""; 0],
+        "a profile that is not asked for stays absent"
+    );
 }

@@ -33,7 +33,6 @@ pub(super) fn look(stack: &Stack, findings: &mut Findings) -> Option<Arc<dyn Run
             Some(runtime)
         }
         Err(error) => {
-            let fix = error.hint().unwrap_or_else(|| PRIVILEGE.to_owned());
             let text = format!(
                 "what runs the services cannot be asked: {}",
                 with_causes(&error)

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 pub use azurite::Azurite;
 pub use ceph::Ceph;
 pub use rclone::Rclone;
+pub(crate) use rclone::program as rclone_program;
 pub use refusing::{MadeUpS3, Rule};
 pub use sshd::Sshd;
 

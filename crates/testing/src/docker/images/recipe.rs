@@ -14,6 +14,7 @@ use super::systemd;
 use crate::TestingError;
 use crate::postgres::Major;
 use crate::process::temp_dir;
+use crate::servers::{ACCESS_KEY, SECRET_KEY, rclone_program};
 
 const POSTGRES_ENTRYPOINT: &str = include_str!("postgres-entrypoint.sh");
 const REDIS_ENTRYPOINT: &str = include_str!("redis-entrypoint.sh");
@@ -50,6 +51,7 @@ pub(super) fn recipe(image: Image) -> Result<Recipe, TestingError> {
     let config = match image {
         Image::App => app(&root)?,
         Image::Redis => redis(&root)?,
+        Image::S3 => s3(&root)?,
         Image::Postgres(major) => postgres(&root, major)?,
         Image::Systemd => systemd::fill(&root)?,
     };
@@ -93,6 +95,21 @@ fn redis(root: &Root<'_>) -> Result<Value, TestingError> {
         "Volumes": { "/data": {} },
         "WorkingDir": "/data",
         "Healthcheck": health("redis-cli ping | grep -q PONG"),
+    }))
+}
+
+fn s3(root: &Root<'_>) -> Result<Value, TestingError> {
+    root.copy(rclone_program()?, "usr/local/bin/rclone")?;
+    root.directory("data")?;
+    let keys = format!("{ACCESS_KEY},{SECRET_KEY}");
+    Ok(json!({
+        "Entrypoint": ["rclone"],
+        "Cmd": ["serve", "s3", "--config=", "--addr", ":9000", "--auth-key", keys, "/data"],
+        "Env": [PATH],
+        "ExposedPorts": { "9000/tcp": {} },
+        "Volumes": { "/data": {} },
+        // Whoever has no keys is refused, which is an answer.
+        "Healthcheck": health("wget -O /dev/null http://127.0.0.1:9000/ 2>&1 | grep -q ' 40[0-9] '"),
     }))
 }
 
