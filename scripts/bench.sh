@@ -5,9 +5,10 @@
 #   SCALE=20 scripts/bench.sh            a tenth of the data: a quick look
 #   ONLY='in place,pgBackRest'           variants with one of these words in their name
 #   ROUNDS=5 BENCH_DIR=/mnt/x KEEP=1     more rounds, elsewhere, the cluster left for a look
-#   PARTS=wal                            only this part: backup, wal, sets, files
+#   PARTS=wal                            only this part: backup, wal, sets, buckets, files
 #   SMALL_FILES=2000 INDEX_MIB=120       a tenth of the sets of files
 #   FILES_MIB=200                        a tenth of the tree of files that the engine gets
+#   BUCKET_OBJECTS=2000                  a tenth of the small objects
 #   FILL=0                               leaves free memory to others (scripts/bench/memory.py)
 #   REKINDLE=FILE ENGINE=FILE            these programs, instead of building them
 #
@@ -27,13 +28,14 @@ done
 
 # shellcheck source=scripts/bench/build.sh
 source scripts/bench/build.sh
-parts=${PARTS-backup wal sets files}
+parts=${PARTS-backup wal sets buckets files}
 # rustic, if files are to be compared with it too: `cargo install rustic-rs`.
-if [[ $parts == *backup* || $parts == *wal* || $parts == *sets* ]]; then
+if [[ $parts == *backup* || $parts == *wal* || $parts == *sets* || $parts == *buckets* ]]; then
     program=$(build_rekindle "$PWD")
     [[ $parts != *backup* ]] || python3 -B scripts/bench/run.py "$program"
     [[ $parts != *wal* ]] || python3 -B scripts/bench/wal.py "$program"
     [[ $parts != *sets* ]] || python3 -B scripts/bench/file_sets.py "$program"
+    [[ $parts != *buckets* ]] || python3 -B scripts/bench/buckets.py "$program"
 fi
 # The engine alone.
 if [[ $parts == *files* ]]; then
