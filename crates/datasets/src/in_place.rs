@@ -44,6 +44,9 @@ pub struct InPlaceSteps {
     pub entries: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// How many of the steps are done before the service must be stopped; `None` if it runs on all the time.
+    #[serde(skip)]
+    pub stop_after: Option<usize>,
 }
 
 /// What a restore in place did.
@@ -71,6 +74,47 @@ pub enum Aside {
     S3(S3Aside),
     /// Of a MeiliSearch server.
     Meilisearch(MeilisearchAside),
+}
+
+impl Aside {
+    /// Whether the service must not run while this is taken back.
+    #[must_use]
+    pub fn needs_stopped_service(&self) -> bool {
+        matches!(self, Self::Files(_) | Self::Redis(RedisAside::Files(_)))
+    }
+
+    /// Whether nothing that is live can have been changed yet: all that may be there is a candidate or a copy, which
+    /// [`crate::Dataset::discard_aside`] removes.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        match self {
+            Self::Files(files) | Self::Redis(RedisAside::Files(files)) => files.is_untouched(),
+            Self::Redis(RedisAside::Live(live)) => live.is_untouched(),
+            Self::S3(s3) => s3.is_untouched(),
+            Self::Meilisearch(indexes) => indexes.is_untouched(),
+        }
+    }
+
+    /// What was done, or may have been, where a restore did not come to its end.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Files(files) | Self::Redis(RedisAside::Files(files)) => files.in_words(),
+            Self::Redis(RedisAside::Live(live)) => live.in_words(),
+            Self::S3(s3) => s3.in_words(),
+            Self::Meilisearch(indexes) => indexes.in_words(),
+        }
+    }
+}
+
+/// What was built beside the live state, whole and durable, and waits for its place.
+pub trait Candidate {
+    /// Takes the place of what is there, which is set aside. The service must not run. What changed since the candidate
+    /// was built is set aside with the rest.
+    ///
+    /// # Errors
+    /// [`InPlaceError`]; [`crate::Dataset::undo_in_place`] of what the journal was told last brings back what was there.
+    fn swap(self: Box<Self>, journal: &mut dyn Journal) -> Result<RestoredInPlace, InPlaceError>;
 }
 
 /// Remembers what a restore in place is about to do.

@@ -22,7 +22,9 @@ use rekindle_stack as stack;
 use rekindle_vault::{AddedBytes, Backup, Progress, TreePath};
 
 pub use error::{CaptureError, dump_hint, vault_hint, with_causes};
-pub use in_place::{Aside, InPlaceError, InPlaceSteps, Journal, PointSource, RestoredInPlace};
+pub use in_place::{
+    Aside, Candidate, InPlaceError, InPlaceSteps, Journal, PointSource, RestoredInPlace,
+};
 pub use record::DatasetRecord;
 pub use surroundings::Surroundings;
 
@@ -57,11 +59,6 @@ pub trait Dataset: Send + Sync {
         context: &CaptureContext<'_>,
     ) -> Result<Captured, CaptureError>;
 
-    /// Whether the service must not run while the dataset is restored in place.
-    fn needs_stopped_service(&self) -> bool {
-        false
-    }
-
     /// The dataset as it is restored in place to a moment, which need not be that of its capture.
     ///
     /// # Errors
@@ -88,6 +85,24 @@ pub trait Dataset: Send + Sync {
         Err(InPlaceError::Unsupported { kind: self.kind() })
     }
 
+    /// Builds what shall take the place of what is there, beside it and while the service runs on. The service must rest
+    /// for [`Candidate::swap`] alone. `None` if there is nothing to build: [`Dataset::restore_in_place`] does all of it
+    /// while the service runs.
+    ///
+    /// The journal knows of a candidate before there is one, so whatever ends this early, [`Dataset::discard_aside`] of
+    /// what the journal was told removes it.
+    ///
+    /// # Errors
+    /// [`InPlaceError`]; what is there was not touched.
+    fn prepare_in_place(
+        &self,
+        source: &PointSource<'_>,
+        journal: &mut dyn Journal,
+    ) -> Result<Option<Box<dyn Candidate>>, InPlaceError> {
+        let _ = (source, journal);
+        Ok(None)
+    }
+
     /// Puts what was captured in the place of what is there, which is set aside.
     ///
     /// # Errors
@@ -97,8 +112,10 @@ pub trait Dataset: Send + Sync {
         source: &PointSource<'_>,
         journal: &mut dyn Journal,
     ) -> Result<RestoredInPlace, InPlaceError> {
-        let _ = (source, journal);
-        Err(InPlaceError::Unsupported { kind: self.kind() })
+        match self.prepare_in_place(source, journal)? {
+            Some(candidate) => candidate.swap(journal),
+            None => Err(InPlaceError::Unsupported { kind: self.kind() }),
+        }
     }
 
     /// Brings back what a restore in place set aside, however far that had come. Returns what was done, in words.

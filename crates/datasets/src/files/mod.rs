@@ -6,7 +6,7 @@
 mod capture;
 mod error;
 mod exclude;
-mod in_place;
+pub(crate) mod in_place;
 mod place;
 mod record;
 
@@ -20,8 +20,8 @@ pub use in_place::{FilesAside, OldRoot, Stage, Swap};
 pub use record::{FilesRecord, PathKind, PathRecord, TroubleRecord};
 
 use crate::{
-    Aside, CaptureContext, CaptureError, Captured, Dataset, InPlaceError, InPlaceSteps, Journal,
-    PointSource, RestoredInPlace, Surroundings,
+    Aside, Candidate, CaptureContext, CaptureError, Captured, Dataset, InPlaceError, InPlaceSteps,
+    Journal, PointSource, Surroundings,
 };
 use exclude::Exclude;
 use place::Declared;
@@ -85,21 +85,17 @@ impl Dataset for FileSets {
         capture::capture(self, backup, context)
     }
 
-    /// Whoever has a file open goes on with the one that was set aside.
-    fn needs_stopped_service(&self) -> bool {
-        true
-    }
-
     fn plan_in_place(&self, source: &PointSource<'_>) -> Result<InPlaceSteps, InPlaceError> {
         in_place::plan(self, source)
     }
 
-    fn restore_in_place(
+    /// The service rests for the swap: whoever has a file open goes on with the one that was set aside.
+    fn prepare_in_place(
         &self,
         source: &PointSource<'_>,
         journal: &mut dyn Journal,
-    ) -> Result<RestoredInPlace, InPlaceError> {
-        in_place::restore(self, source, journal)
+    ) -> Result<Option<Box<dyn Candidate>>, InPlaceError> {
+        in_place::prepare(self, source, journal).map(Some)
     }
 
     fn undo_in_place(&self, aside: &Aside) -> Result<Vec<String>, InPlaceError> {

@@ -49,6 +49,29 @@ pub struct SwappedIndex {
     pub restored_at: Option<String>,
 }
 
+impl MeilisearchAside {
+    /// Names change only when all indexes are filled, and the journal says so before.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.indexes.iter().all(|index| index.restored_at.is_none())
+    }
+
+    /// How far it has come.
+    pub(crate) fn in_words(&self) -> String {
+        let names: Vec<_> = self
+            .indexes
+            .iter()
+            .map(|index| format!("`{}`", index.live))
+            .collect();
+        let names = names.join(", ");
+        match self.is_untouched() {
+            true => format!("new indexes were being filled beside {names}, which are as they were"),
+            false => format!(
+                "{names} may have changed names with the new indexes, all in one task or none"
+            ),
+        }
+    }
+}
+
 pub(super) fn own(aside: &Aside) -> Result<&MeilisearchAside, InPlaceError> {
     match aside {
         Aside::Meilisearch(own) => Ok(own),
@@ -216,6 +239,7 @@ pub(super) fn plan(
         entries: planned.documents(),
         bytes: planned.bytes,
         warnings: planned.warnings,
+        stop_after: None,
     })
 }
 
@@ -244,7 +268,11 @@ pub(super) fn restore(
         .map_err(failed)?;
     for index in &mut aside.indexes {
         let made = planned.client.index(&index.aside).map_err(failed)?;
-        index.restored_at = made.map(|info| info.created_at);
+        let Some(made) = made else {
+            let reason = format!("the new index `{}` is gone again", index.aside);
+            return Err(refused(reason, "who deleted it? Try again"));
+        };
+        index.restored_at = Some(made.created_at);
     }
     // From here on, undo can tell the two contents apart.
     journal.write(&Aside::Meilisearch(aside.clone()))?;

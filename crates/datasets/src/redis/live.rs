@@ -38,13 +38,7 @@ pub struct Target {
 impl RedisServer {
     /// Looks at the server; refuses one that must not be restored into.
     pub(super) fn target(&self, wanted: RdbVersion) -> Result<Target, RedisError> {
-        let mut client = Client::connect(&self.options).map_err(|error| match is_down(&error) {
-            true => RedisError::Unsuitable(
-                "the server is not running, and a restore in place gives it the data while it runs: start it first"
-                    .to_owned(),
-            ),
-            false => error,
-        })?;
+        let mut client = Client::connect(&self.options)?;
         let server = client.info("server")?;
         let version = ServerVersion::of(&server);
         let replication = client.info("replication")?;
@@ -121,6 +115,7 @@ impl RedisServer {
             warnings,
             entries: rdb.summary.keys(),
             bytes: rdb.summary.bytes,
+            stop_after: None,
         })
     }
 
@@ -345,7 +340,7 @@ pub fn rdb_of(record: &DatasetRecord) -> Result<&RdbRecord, InPlaceError> {
     rdb.ok_or_else(|| {
         refused(
             "the point has append-only files and no RDB, and a running server takes an RDB only",
-            Some("add `rdb` to `include` for later points; restore this one with `--to DIR`, and start the server on that"),
+            Some("stop the server, which then has its files replaced; and add `rdb` to `include` for later points"),
         )
     })
 }
@@ -404,13 +399,4 @@ impl Drop for Temporary {
         // It lies beside the copies and is removed with them at the latest.
         let _ = fs::remove_file(&self.0);
     }
-}
-
-/// Whether nobody listens where the server should.
-fn is_down(error: &RedisError) -> bool {
-    matches!(
-        error,
-        RedisError::Unreachable(source)
-            if matches!(source.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
-    )
 }

@@ -1,11 +1,12 @@
 //! Redis and Valkey: an RDB over the replication protocol or from the server's files, and the append-only files.
 //!
 //! Start at [`RedisServer`]. Into a running server data comes back as it comes to a replica: for a moment we are its
-//! master. [`prepare_directory`] makes files that a server loads whatever its settings.
+//! master; one that does not run has its files replaced. [`prepare_directory`] makes files that a server loads whatever its settings.
 
 mod address;
 mod aof;
 mod bgsave;
+mod by_files;
 mod capture;
 mod check;
 mod client;
@@ -43,7 +44,7 @@ pub use record::{
 };
 
 use crate::{
-    Aside, CaptureContext, CaptureError, Captured, Dataset, DatasetRecord, InPlaceError,
+    Aside, Candidate, CaptureContext, CaptureError, Captured, Dataset, DatasetRecord, InPlaceError,
     InPlaceSteps, Journal, PointSource, RestoredInPlace, Surroundings,
 };
 use capture::Capture;
@@ -52,6 +53,7 @@ use settings::Settings;
 use stream::is_timeout;
 
 /// A server to be captured.
+#[derive(Clone)]
 pub struct RedisServer {
     options: RedisOptions,
     include: Vec<RedisPart>,
@@ -220,7 +222,24 @@ impl Dataset for RedisServer {
     }
 
     fn plan_in_place(&self, source: &PointSource<'_>) -> Result<InPlaceSteps, InPlaceError> {
-        self.plan_live(live::rdb_of(source.record)?)
+        ensure_whole(source)?;
+        match self.is_down() {
+            true => self.plan_files(source.record),
+            false => self.plan_live(live::rdb_of(source.record)?),
+        }
+    }
+
+    /// A server that runs is given the data as it is; files are built for one that does not.
+    fn prepare_in_place(
+        &self,
+        source: &PointSource<'_>,
+        journal: &mut dyn Journal,
+    ) -> Result<Option<Box<dyn Candidate>>, InPlaceError> {
+        ensure_whole(source)?;
+        match self.is_down() {
+            true => self.prepare_files(source, journal).map(Some),
+            false => Ok(None),
+        }
     }
 
     fn restore_in_place(
@@ -228,30 +247,44 @@ impl Dataset for RedisServer {
         source: &PointSource<'_>,
         journal: &mut dyn Journal,
     ) -> Result<RestoredInPlace, InPlaceError> {
-        if let Some(part) = &source.part {
-            return Err(InPlaceError::Refused {
-                reason: format!(
-                    "`{part}` alone cannot be restored: a server takes all of an RDB or nothing"
-                ),
-                hint: None,
-            });
+        ensure_whole(source)?;
+        match self.prepare_in_place(source, journal)? {
+            Some(candidate) => candidate.swap(journal),
+            None => self.restore_live(source, live::rdb_of(source.record)?, journal),
         }
-        self.restore_live(source, live::rdb_of(source.record)?, journal)
     }
 
     fn undo_in_place(&self, aside: &Aside) -> Result<Vec<String>, InPlaceError> {
-        self.undo_live(own(aside)?)
+        match own(aside)? {
+            RedisAside::Live(live) => self.undo_live(live),
+            RedisAside::Files(files) => self.undo_files(files),
+        }
     }
 
     fn discard_aside(&self, aside: &Aside) -> Result<Vec<String>, InPlaceError> {
-        self.discard_live(own(aside)?)
+        match own(aside)? {
+            RedisAside::Live(live) => self.discard_live(live),
+            RedisAside::Files(files) => crate::files::in_place::discard(files),
+        }
     }
 }
 
-fn own(aside: &Aside) -> Result<&LiveAside, InPlaceError> {
+fn own(aside: &Aside) -> Result<&RedisAside, InPlaceError> {
     match aside {
-        Aside::Redis(RedisAside::Live(aside)) => Ok(aside),
+        Aside::Redis(aside) => Ok(aside),
         _ => Err(InPlaceError::Unsupported { kind: "redis" }),
+    }
+}
+
+fn ensure_whole(source: &PointSource<'_>) -> Result<(), InPlaceError> {
+    match &source.part {
+        None => Ok(()),
+        Some(part) => Err(InPlaceError::Refused {
+            reason: format!(
+                "`{part}` alone cannot be restored: a server takes all of its data or nothing"
+            ),
+            hint: None,
+        }),
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::aof::AofKind;
 use super::info::ServerVersion;
 use super::rdb::RdbSummary;
+use crate::files::FilesAside;
 
 /// A captured Redis or Valkey server. Fields are added, never renamed or reused.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -72,6 +73,8 @@ impl RedisRecord {
 pub enum RedisAside {
     /// The server ran, and was given the data over the wire.
     Live(LiveAside),
+    /// The server did not run, and its files were replaced.
+    Files(FilesAside),
 }
 
 /// What a restore into a running server set aside.
@@ -85,6 +88,26 @@ pub struct LiveAside {
     pub master: Option<SocketAddr>,
     /// Whether the server had no `masterauth`, and was given one that is to be taken away again.
     pub masterauth_set: bool,
+}
+
+impl LiveAside {
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.phase == LivePhase::Copying
+    }
+
+    /// How far it has come.
+    pub(crate) fn in_words(&self) -> String {
+        let safety = self.safety.display();
+        match self.phase {
+            LivePhase::Copying => "the server's data was being copied, and is as it was".to_owned(),
+            LivePhase::Loading => format!(
+                "the server was being given the data, and may hold the old, the new or none; what it held is in {safety}"
+            ),
+            LivePhase::Restored => {
+                format!("the server was given the data; what it held is in {safety}")
+            }
+        }
+    }
 }
 
 /// How far a restore into a running server has come.

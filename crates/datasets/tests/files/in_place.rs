@@ -41,11 +41,11 @@ fn a_restore_in_place_sets_aside_and_undo_brings_back_and_discard_deletes() {
     let stand = Stand::new(dir.path());
     let (point, captured) = went_on(&stand);
     let dataset = stand.dataset(SETTINGS).unwrap();
-    assert!(dataset.needs_stopped_service());
     let mut journal = FileJournal::of(&stand);
     stand.with_source(&point, &captured.record, None, |source| {
         let planned = dataset.plan_in_place(source).unwrap();
         assert_eq!((planned.entries, planned.set_aside.len()), (3, 2));
+        assert_eq!(planned.stop_after, Some(2), "built before it is stopped");
         assert!(is_as_it_went_on(&stand), "a plan changes nothing");
         let done = dataset.restore_in_place(source, &mut journal).unwrap();
         assert_eq!(done.entries, 3);
@@ -53,6 +53,7 @@ fn a_restore_in_place_sets_aside_and_undo_brings_back_and_discard_deletes() {
     });
     assert!(is_as_backed_up(&stand));
     let aside = journal.read().unwrap();
+    assert!(aside.needs_stopped_service());
     let done = dataset.undo_in_place(&aside).unwrap();
     assert!(is_as_it_went_on(&stand), "{done:?}");
     let again = dataset.undo_in_place(&aside).unwrap();

@@ -1,4 +1,4 @@
-//! Killed before each rename, in a restore and in its undo.
+//! Killed before each directory that it makes and before each rename, in a restore and in its undo.
 
 use std::{fs, os::unix::process::ExitStatusExt, path::Path, process::Command};
 
@@ -47,8 +47,10 @@ fn goes_back() {
     dataset.undo_in_place(&aside).unwrap();
 }
 
-/// Renames that replace a journal, and those that replace nothing. Each system call is counted for itself.
-const CALLS: [&str; 2] = ["?rename,?renameat", "renameat2"];
+/// Directories in which successors are built; renames that replace a journal, and those that replace nothing. Each system
+/// call is counted for itself.
+const CALLS: [&str; 3] = ["?mkdir,?mkdirat", "?rename,?renameat", "renameat2"];
+const RENAMES: &str = CALLS[2];
 
 /// Runs a test of this file in a process of its own, which is killed at its rename of this number; whether it was.
 fn run_killed(test: &str, place: &Path, calls: &str, rename: u32) -> bool {
@@ -119,7 +121,7 @@ fn has_strace() -> bool {
 }
 
 #[test]
-fn a_restore_that_is_killed_at_any_rename_is_taken_back_whole() {
+fn a_restore_that_is_killed_while_it_builds_or_at_any_rename_is_taken_back_whole() {
     if !has_strace() {
         return;
     }
@@ -133,7 +135,7 @@ fn a_restore_that_is_killed_at_any_rename_is_taken_back_whole() {
     fs::create_dir_all(&data).unwrap();
     prepare(&stand, &data);
     let before = state(&stand, &data);
-    for (calls, at_least) in CALLS.into_iter().zip([8, 6]) {
+    for (calls, at_least) in CALLS.into_iter().zip([3, 8, 6]) {
         let mut kills = 0;
         for rename in 1..MOST_RENAMES {
             if !run_killed("killed::restores_in_place", dir.path(), calls, rename) {
@@ -147,7 +149,7 @@ fn a_restore_that_is_killed_at_any_rename_is_taken_back_whole() {
             "{calls} {kills}"
         );
         // This one went through; the next series begins anew.
-        if calls != CALLS[1] {
+        if calls != RENAMES {
             goes_back_to(&stand, &data, &before);
         }
     }
@@ -156,7 +158,7 @@ fn a_restore_that_is_killed_at_any_rename_is_taken_back_whole() {
     // Now it is done; its undo is killed at each rename, and called again.
     let mut kills = 0;
     for rename in 1..MOST_RENAMES {
-        if !run_killed("killed::goes_back", dir.path(), CALLS[1], rename) {
+        if !run_killed("killed::goes_back", dir.path(), RENAMES, rename) {
             break;
         }
         kills += 1;

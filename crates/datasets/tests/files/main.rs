@@ -7,6 +7,8 @@
 )]
 
 mod capture;
+mod imported;
 mod in_place;
 mod killed;
+mod prepared;
 mod stand;

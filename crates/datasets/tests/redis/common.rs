@@ -9,6 +9,7 @@ use rekindle_datasets::{
     Aside, CaptureContext, CaptureError, Captured, Dataset, DatasetRecord, InPlaceError, Journal,
     PointSource, Surroundings,
 };
+use rekindle_runtimes::Runtime;
 use rekindle_stack::{self as stack, Stack};
 use rekindle_testing::redis::Redis;
 use rekindle_vault::store::LocalStore;
@@ -16,6 +17,8 @@ use rekindle_vault::{
     BackupOptions, Index, Password, Progress, RestoreOptions, Snapshot, SnapshotDraft, TreePath,
     Vault,
 };
+
+use super::keeper::Keeper;
 
 pub const AT: &str = "cache/redis";
 
@@ -37,6 +40,11 @@ pub fn new_vault(dir: &Path) -> Vault {
 
 /// The server as `rekindle.yaml` describes it, with more lines for the dataset.
 pub fn described(url: &str, more: &str, state: &Path) -> RedisServer {
+    surrounded(url, more, state, None)
+}
+
+/// The same, with what runs it.
+pub fn surrounded(url: &str, more: &str, state: &Path, keeper: Option<Keeper>) -> RedisServer {
     let text = format!(
         "stack: test\nvault: {{ at: /nowhere, password: x }}\nservices:\n  cache: {{ datasets: [ {{ kind: redis, url: \"{url}\" {more} }} ] }}\n"
     );
@@ -48,7 +56,7 @@ pub fn described(url: &str, more: &str, state: &Path) -> RedisServer {
     let surroundings = Surroundings {
         service: "cache".into(),
         directory: "/".into(),
-        runtime: None,
+        runtime: keeper.map(|keeper| Arc::new(keeper) as Arc<dyn Runtime>),
     };
     RedisServer::from_settings(settings, &surroundings)
         .unwrap()

@@ -6,7 +6,9 @@
     reason = "helpers of tests may panic, and write files that need not survive"
 )]
 
+mod by_files;
 mod capture;
 mod common;
 mod failures;
 mod in_place;
+mod keeper;

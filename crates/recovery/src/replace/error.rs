@@ -37,6 +37,18 @@ pub enum ReplaceError {
         /// The service.
         service: String,
     },
+    /// It ended half way, with the service running: what is there now may be of both states.
+    #[error("{kind} of `{service}` was not restored: {done}")]
+    HalfDone {
+        /// The service.
+        service: String,
+        /// Of which kind.
+        kind: String,
+        /// What was done, or may have been.
+        done: String,
+        /// What went wrong.
+        source: Box<InPlaceError>,
+    },
     /// Somebody else does the same.
     #[error("another restore in place of `{service}` is under way")]
     UnderWay {
@@ -93,6 +105,20 @@ impl ReplaceError {
                 "only what `restore --in-place` set aside on this machine can be taken back"
                     .to_owned(),
             ),
+            Self::HalfDone {
+                service,
+                kind,
+                source,
+                ..
+            } => {
+                let undo = format!(
+                    "`rekindle restore --undo --service {service} --kind {kind}` brings back what was there"
+                );
+                Some(match source.hint() {
+                    Some(hint) => format!("{hint}; {undo}"),
+                    None => undo,
+                })
+            }
             Self::UnderWay { .. } => Some("wait until it is done".to_owned()),
             Self::LeftStopped { service, kind, .. } => Some(format!(
                 "once the cause is gone, `rekindle restore --undo --service {service} --kind {kind}` brings back what was \

@@ -23,6 +23,8 @@ const FORMAT: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Stage {
+    /// What will take the place is being built beside what is there, while the service runs on.
+    Building,
     /// The service is being stopped.
     Stopping,
     /// What is there is being set aside, and replaced.
@@ -162,6 +164,14 @@ impl Journal {
         record.is_some_and(|record| record.was_running && record.stage != Stage::Held)
     }
 
+    /// Says how far it is, if it was begun.
+    pub fn set_stage(&mut self, stage: Stage) -> Result<(), ReplaceError> {
+        match self.record.clone() {
+            Some(record) => self.save(Record { stage, ..record }),
+            None => Ok(()),
+        }
+    }
+
     /// Ends it: nothing stands aside any more.
     pub fn remove(&mut self) -> Result<(), ReplaceError> {
         self.record = None;
@@ -220,6 +230,11 @@ fn read(path: &Path) -> io::Result<Option<Record>> {
 }
 
 impl Record {
+    /// Whether nothing that is live can have been changed: at most a candidate is there, or a copy.
+    pub fn is_untouched(&self) -> bool {
+        self.stage != Stage::Held && self.aside.as_ref().is_none_or(Aside::is_untouched)
+    }
+
     /// A restore that is about to begin, after what stands aside already.
     pub fn new(
         stack: &Stack,
@@ -244,7 +259,7 @@ impl Record {
             kind: kind.to_owned(),
             point,
             started: Timestamp::now(),
-            stage: Stage::Stopping,
+            stage: Stage::Building,
             was_running: false,
             aside: None,
             earlier,

@@ -3,14 +3,15 @@
 //!
 //! How a kind does it is its own business ([`rekindle_datasets::Dataset::restore_in_place`]): files by renames, Redis over its
 //! replication protocol, buckets object by object, an index by swapping names. Common to all is what is here: what is there
-//! is set aside and never deleted, a journal is durable before the world is changed, the service is stopped if it must be and
-//! goes on whatever happens, and undo works after a crash at any moment.
+//! is set aside and never deleted, a journal is durable before the world is changed, the service is stopped if it must be, no
+//! longer than a swap takes, and goes on whatever happens, and undo works after a crash at any moment.
 
 mod error;
 mod journal;
 mod plan;
 mod run;
 mod service;
+mod settle;
 mod undo;
 
 use std::sync::Arc;

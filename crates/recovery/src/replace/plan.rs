@@ -66,11 +66,12 @@ pub fn plan_replace(
         stops_service: false,
         steps,
     };
-    if goal.dataset.needs_stopped_service() {
+    if let Some(at) = plan.steps.stop_after {
         match look(goal.runtime.as_ref(), goal.service).map_err(ReplaceError::from)? {
             Found::Runs(_) => {
                 plan.stops_service = true;
-                plan.steps.steps.insert(0, "stop the service".to_owned());
+                let at = at.min(plan.steps.steps.len());
+                plan.steps.steps.insert(at, "stop the service".to_owned());
                 plan.steps.steps.push("start the service again".to_owned());
             }
             Found::Rests => {}

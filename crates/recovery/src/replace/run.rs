@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rekindle_datasets::{RestoredInPlace, with_causes};
+use rekindle_datasets::{Candidate, PointSource, RestoredInPlace, with_causes};
 use rekindle_runtimes::Runtime;
 use rekindle_vault::Vault;
 use serde::Serialize;
@@ -15,6 +15,7 @@ use super::{
     journal::{Journal, Record, Stage},
     plan::{Goal, goal},
     service::{Found, look, stop},
+    settle::{abandon, settle},
 };
 use crate::{PointSummary, RecoveryError};
 
@@ -32,6 +33,9 @@ pub struct ReplaceOutcome {
     pub restored: RestoredInPlace,
     /// Whether the service was stopped for it, and runs again.
     pub was_stopped: bool,
+    /// How long the service was stopped: from the request to stop until its start was accepted.
+    #[serde(skip)]
+    pub outage: Option<Duration>,
     /// From the first look to the end.
     #[serde(skip)]
     pub took: Duration,
@@ -48,74 +52,108 @@ pub fn replace(
 ) -> Result<ReplaceOutcome, RecoveryError> {
     let clock = Instant::now();
     let goal = goal(vault, request)?;
-    // Whatever would be refused is refused before the service is touched.
-    goal.dataset
-        .plan_in_place(&goal.source(vault, request))
-        .map_err(|source| goal.failed("restore", source))?;
-    let mut journal = Journal::open(request.stack, &request.service, goal.dataset.kind())?;
-    let before = settled(&journal)?;
-    let owes_start = journal.owes_start();
-    let point = goal.snapshot.id.to_string();
+    let source = goal.source(vault, request);
     let kind = goal.dataset.kind();
-    let record = Record::new(request.stack, &request.service, kind, point, before);
+    let mut journal = Journal::open(request.stack, &request.service, kind)?;
+    let settled = settle(&*goal.dataset, goal.runtime.as_ref(), &mut journal)?;
+    // Whatever would be refused is refused before anything is done.
+    goal.dataset
+        .plan_in_place(&source)
+        .map_err(|source| goal.failed("restore", source))?;
+    let before = journal.record.clone();
+    let point = goal.snapshot.id.to_string();
+    let mut record = Record::new(request.stack, &request.service, kind, point, before);
+    record.was_running = settled.owes_start;
     journal.save(record)?;
-    let stopped = stop_if_needed(&goal, &mut journal, owes_start)?;
-    let restored = match restore(vault, request, &goal, &mut journal) {
-        Ok(restored) => restored,
-        Err(error) => return Err(give_back(&goal, &mut journal, stopped.as_ref(), error).into()),
-    };
-    start_again(&goal, stopped.as_ref())?;
-    set_stage(&mut journal, Stage::Held)?;
+    let (restored, outage) = match goal.dataset.prepare_in_place(&source, &mut journal) {
+        Err(source) => Err(given_up(
+            &goal,
+            &mut journal,
+            goal.failed("restore", source),
+        )),
+        Ok(Some(candidate)) => swap(&goal, candidate, &mut journal),
+        Ok(None) => restore_running(&goal, &source, &mut journal).map(|done| (done, None)),
+    }?;
+    journal.set_stage(Stage::Held)?;
     Ok(ReplaceOutcome {
         point: PointSummary::of(&goal.snapshot),
         service: request.service.clone(),
         kind: kind.to_owned(),
         restored,
-        was_stopped: stopped.is_some(),
+        was_stopped: outage.is_some(),
+        outage,
         took: clock.elapsed(),
     })
 }
 
-/// What the journal says of an earlier one; what had changed nothing yet is no hindrance.
-fn settled(journal: &Journal) -> Result<Option<Record>, ReplaceError> {
-    match &journal.record {
-        Some(record) if record.stage != Stage::Held && record.aside.is_some() => {
-            Err(ReplaceError::Unfinished {
-                service: record.service.clone(),
-                kind: record.kind.clone(),
-                started: record.started,
-            })
-        }
-        record => Ok(record.clone()),
+/// Nothing live was changed: what was built goes, and the error is told that led to this.
+fn given_up(goal: &Goal<'_>, journal: &mut Journal, error: ReplaceError) -> ReplaceError {
+    if let Err(second) = abandon(&*goal.dataset, journal) {
+        let second = with_causes(&second);
+        tracing::warn!(second, "what was built is left to the next restore or undo");
     }
+    error
 }
 
-/// What is to start the service afterwards: it runs and was stopped, or a run that was killed had stopped it.
-fn stop_if_needed(
+/// Gives what was built its place. The service rests from just before that until just after.
+fn swap(
     goal: &Goal<'_>,
+    candidate: Box<dyn Candidate>,
     journal: &mut Journal,
-    owes_start: bool,
-) -> Result<Option<Arc<dyn Runtime>>, ReplaceError> {
-    if !goal.dataset.needs_stopped_service() {
-        return Ok(None);
-    }
-    let (runtime, runs) = match look(goal.runtime.as_ref(), goal.service)? {
-        Found::Runs(runtime) => (Some(runtime), true),
-        Found::Rests => (goal.runtime.clone().filter(|_| owes_start), false),
-        Found::Unknown => (None, false),
+) -> Result<(RestoredInPlace, Option<Duration>), ReplaceError> {
+    let found = match look(goal.runtime.as_ref(), goal.service) {
+        Ok(found) => found,
+        Err(error) => return Err(given_up(goal, journal, error.into())),
     };
-    let Some(runtime) = runtime else {
-        return Ok(None);
+    let rests = matches!(found, Found::Rests);
+    let clock = Instant::now();
+    let stopped = stop_if_it_runs(goal, found, journal)?;
+    let swapped = journal
+        .set_stage(Stage::Restoring)
+        .and_then(|()| {
+            let swapped = candidate.swap(journal);
+            swapped.map_err(|source| goal.failed("restore", source))
+        })
+        .and_then(|restored| journal.set_stage(Stage::Starting).map(|()| restored));
+    let mut restored = match swapped {
+        Ok(restored) => restored,
+        Err(error) => return Err(give_back(goal, journal, stopped.as_ref(), error)),
+    };
+    start_again(goal, stopped.as_ref())?;
+    if rests && stopped.is_none() {
+        restored.warnings.push(format!(
+            "`{}` was not running, and was not started",
+            goal.service.name
+        ));
+    }
+    Ok((restored, stopped.map(|_| clock.elapsed())))
+}
+
+/// What is to start the service afterwards: it ran and is stopped now, or a run that was killed had stopped it.
+fn stop_if_it_runs(
+    goal: &Goal<'_>,
+    found: Found,
+    journal: &mut Journal,
+) -> Result<Option<Arc<dyn Runtime>>, ReplaceError> {
+    let owes_start = journal.owes_start();
+    let (runtime, runs) = match found {
+        Found::Runs(runtime) => (runtime, true),
+        Found::Rests => match goal.runtime.clone().filter(|_| owes_start) {
+            Some(runtime) => (runtime, false),
+            None => return Ok(None),
+        },
+        Found::Unknown => return Ok(None),
     };
     if let Some(record) = &mut journal.record {
         record.was_running = true;
     }
-    set_stage(journal, Stage::Stopping)?;
+    if let Err(error) = journal.set_stage(Stage::Stopping) {
+        return Err(given_up(goal, journal, error));
+    }
     if runs && let Err(error) = stop(&*runtime, goal.service) {
         // It may have stopped nevertheless.
         start_again(goal, Some(&runtime))?;
-        journal.take_back()?;
-        return Err(error.into());
+        return Err(given_up(goal, journal, error.into()));
     }
     Ok(Some(runtime))
 }
@@ -128,9 +166,6 @@ fn give_back(
     stopped: Option<&Arc<dyn Runtime>>,
     error: ReplaceError,
 ) -> ReplaceError {
-    if !goal.dataset.needs_stopped_service() {
-        return error;
-    }
     let aside = journal
         .record
         .as_ref()
@@ -165,31 +200,36 @@ fn give_back(
     }
 }
 
-fn restore(
-    vault: &Vault,
-    request: &ReplaceRequest<'_>,
+/// Gives a running service its data. If that ends half way, nobody but the operator can say whether the half is better than
+/// what was there: it is told, and stays.
+fn restore_running(
     goal: &Goal<'_>,
+    source: &PointSource<'_>,
     journal: &mut Journal,
 ) -> Result<RestoredInPlace, ReplaceError> {
-    set_stage(journal, Stage::Restoring)?;
-    let restored = goal
-        .dataset
-        .restore_in_place(&goal.source(vault, request), journal)
-        .map_err(|source| goal.failed("restore", source))?;
-    set_stage(journal, Stage::Starting)?;
-    Ok(restored)
+    journal.set_stage(Stage::Restoring)?;
+    let error = match goal.dataset.restore_in_place(source, journal) {
+        Ok(restored) => return Ok(restored),
+        Err(error) => error,
+    };
+    let aside = journal
+        .record
+        .as_ref()
+        .and_then(|record| record.aside.as_ref());
+    match aside.filter(|aside| !aside.is_untouched()) {
+        None => Err(given_up(goal, journal, goal.failed("restore", error))),
+        Some(aside) => Err(ReplaceError::HalfDone {
+            service: goal.service.name.to_string(),
+            kind: goal.dataset.kind().to_owned(),
+            done: aside.in_words(),
+            source: Box::new(error),
+        }),
+    }
 }
 
 fn start_again(goal: &Goal<'_>, stopped: Option<&Arc<dyn Runtime>>) -> Result<(), ReplaceError> {
     match stopped {
         Some(runtime) => Ok(runtime.start(goal.service.name.as_str())?),
-        None => Ok(()),
-    }
-}
-
-fn set_stage(journal: &mut Journal, stage: Stage) -> Result<(), ReplaceError> {
-    match journal.record.clone() {
-        Some(record) => journal.save(Record { stage, ..record }),
         None => Ok(()),
     }
 }

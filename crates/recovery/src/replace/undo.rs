@@ -9,6 +9,7 @@ use super::{
     journal::{Journal, Record, Stage},
     plan::{dataset_of, service_of, settings},
     service::{Found, look, stop},
+    settle::settle,
 };
 use crate::{RecoveryError, runtime::runtime_of};
 
@@ -57,9 +58,22 @@ pub fn undo_replace(
         let service = service.name.to_string();
         return Err(ReplaceError::NothingAside { service }.into());
     };
+    if record.is_untouched() {
+        let mut steps = settle(&*dataset, runtime.as_ref(), &mut journal)?.steps;
+        if record.aside.is_none() {
+            steps.push("nothing had been changed yet".to_owned());
+        }
+        return Ok(UndoneReplace {
+            service: service.name.to_string(),
+            kind: dataset.kind().to_owned(),
+            steps,
+            was_stopped: false,
+            still_aside: record.earlier.len(),
+        });
+    }
     let owes_start = journal.owes_start();
     let running = match &record.aside {
-        Some(_) if dataset.needs_stopped_service() => {
+        Some(aside) if aside.needs_stopped_service() => {
             match look(runtime.as_ref(), service).map_err(ReplaceError::from)? {
                 Found::Runs(runtime) => Some(runtime),
                 Found::Rests | Found::Unknown => None,
@@ -145,9 +159,14 @@ pub fn discard_replaced(
     let dataset = dataset_of(stack, service, kind, runtime.as_ref())?;
     let mut journal = Journal::open(stack, service.name.as_str(), dataset.kind())?;
     let mut discarded = what_stands_aside(&journal, service.name.as_str())?;
+    let settled = settle(&*dataset, runtime.as_ref(), &mut journal)?;
+    discarded.steps = settled.steps;
     let Some(record) = journal.record.clone() else {
         return Ok(discarded);
     };
+    if settled.owes_start {
+        return Err(unfinished(&record).into());
+    }
     let earlier = record.earlier.iter().map(|earlier| &earlier.aside);
     for aside in earlier.chain(&record.aside) {
         let steps = dataset
@@ -169,12 +188,9 @@ fn what_stands_aside(journal: &Journal, service: &str) -> Result<DiscardedReplac
         let service = service.to_owned();
         return Err(ReplaceError::NothingAside { service });
     };
-    if record.stage != Stage::Held {
-        return Err(ReplaceError::Unfinished {
-            service: record.service.clone(),
-            kind: record.kind.clone(),
-            started: record.started,
-        });
+    let is_settled = matches!(record.stage, Stage::Held | Stage::Starting);
+    if !is_settled && !record.is_untouched() {
+        return Err(unfinished(record));
     }
     let earlier = record.earlier.iter().map(|earlier| earlier.started);
     Ok(DiscardedReplace {
@@ -183,4 +199,12 @@ fn what_stands_aside(journal: &Journal, service: &str) -> Result<DiscardedReplac
         since: earlier.chain([record.started]).collect(),
         steps: Vec::new(),
     })
+}
+
+fn unfinished(record: &Record) -> ReplaceError {
+    ReplaceError::Unfinished {
+        service: record.service.clone(),
+        kind: record.kind.clone(),
+        started: record.started,
+    }
 }

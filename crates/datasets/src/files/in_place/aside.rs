@@ -1,11 +1,17 @@
 //! What a restore of files set aside, and what it put there: enough for undo after a crash at any moment.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    fs::Metadata,
+    io::ErrorKind,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{io, plan::Plan, refused};
+use super::{io, mounts, plan::Plan, refused};
 use crate::{Aside, InPlaceError, Journal};
 
 /// What a restore in place of files set aside. Fields are added, never renamed or reused.
@@ -60,6 +66,12 @@ pub struct Swap {
     /// The inode number of the successor, once it is built.
     #[serde(default)]
     pub new_inode: Option<u64>,
+    /// Whether nothing takes its place.
+    #[serde(default)]
+    pub is_vacated: bool,
+    /// Whether the name is a server's own, so that whatever has it later on goes with what was restored.
+    #[serde(default)]
+    pub is_owned: bool,
     /// Set if the path is a mount point, which cannot be renamed: what is in it changes places then.
     #[serde(default)]
     pub content: Option<OldRoot>,
@@ -76,9 +88,19 @@ pub struct OldRoot {
     pub gid: u32,
 }
 
+impl OldRoot {
+    pub(super) fn of(directory: &Metadata) -> Self {
+        Self {
+            mode: directory.mode() & 0o7777,
+            uid: directory.uid(),
+            gid: directory.gid(),
+        }
+    }
+}
+
 impl FilesAside {
     pub(super) fn new(point: String, plan: &Plan) -> Result<Self, InPlaceError> {
-        let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
+        let stamp = stamp();
         let swaps = plan
             .targets
             .iter()
@@ -92,8 +114,51 @@ impl FilesAside {
         })
     }
 
+    /// For names in one directory that are a server's own: each a file, or with `true` a directory.
+    pub(crate) fn of_names(
+        point: String,
+        directory: &Path,
+        names: &[(&str, bool)],
+    ) -> Result<Self, InPlaceError> {
+        let stamp = stamp();
+        let swap = |(name, is_directory): &(&str, bool)| -> Result<Swap, InPlaceError> {
+            let file_name = (!is_directory).then(|| OsStr::new(name));
+            let mut swap = Swap::of(&directory.join(name), file_name, false, &stamp)?;
+            swap.is_owned = true;
+            Ok(swap)
+        };
+        Ok(Self {
+            swaps: names.iter().map(swap).collect::<Result<_, _>>()?,
+            stamp,
+            point,
+            stage: Stage::Building,
+        })
+    }
+
+    /// Whether nothing was renamed yet.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.stage == Stage::Building
+    }
+
+    /// How far it has come.
+    pub(crate) fn in_words(&self) -> String {
+        let names: Vec<_> = self
+            .swaps
+            .iter()
+            .map(|swap| swap.live.display().to_string())
+            .collect();
+        let names = names.join(", ");
+        match self.stage {
+            Stage::Building => format!("files were being restored beside {names}"),
+            Stage::Held => format!("{names} have been replaced"),
+            Stage::SettingAside { .. } | Stage::Promoting { .. } => {
+                format!("{names} were being replaced, by renames")
+            }
+        }
+    }
+
     /// Makes the journal say what comes next.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         &mut self,
         stage: Stage,
         journal: &mut dyn Journal,
@@ -103,7 +168,7 @@ impl FilesAside {
     }
 
     /// Where what was there is now, in words.
-    pub(super) fn standing(&self) -> Vec<String> {
+    pub(crate) fn standing(&self) -> Vec<String> {
         let there = self.swaps.iter().filter(|swap| swap.old_inode.is_some());
         there
             .map(|swap| format!("{} is now {}", swap.live.display(), swap.aside.display()))
@@ -163,18 +228,27 @@ impl Names {
     }
 }
 
+/// A part of all names that one restore gives.
+fn stamp() -> String {
+    Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ").to_string()
+}
+
 impl Swap {
     fn new(target: &super::Target, stamp: &str) -> Result<Self, InPlaceError> {
-        use std::os::unix::fs::MetadataExt;
-        let live = &target.live;
-        let names = Names::new(live, stamp, target.is_mount)?;
-        let candidate = match &target.file_name {
+        let name = target.file_name.as_deref();
+        Self::of(&target.live, name, target.is_mount, stamp)
+    }
+
+    fn of(
+        live: &Path,
+        file_name: Option<&OsStr>,
+        is_mount: bool,
+        stamp: &str,
+    ) -> Result<Self, InPlaceError> {
+        let names = Names::new(live, stamp, is_mount)?;
+        let candidate = match file_name {
             None => names.holder.clone(),
             Some(name) => names.holder.join(name),
-        };
-        let old = match std::fs::symlink_metadata(live) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            other => Some(other.map_err(io("look at", live))?),
         };
         let all = [live, &candidate, &names.aside];
         if all.iter().any(|path| path.to_str().is_none()) {
@@ -187,19 +261,64 @@ impl Swap {
                 Some("restore it to a directory with `--to`"),
             ));
         }
-        Ok(Self {
-            live: live.clone(),
+        let mut swap = Self {
+            live: live.to_owned(),
             candidate,
-            old_inode: old.as_ref().map(MetadataExt::ino),
+            old_inode: None,
             new_inode: None,
-            content: old.filter(|_| target.is_mount).map(|root| OldRoot {
-                mode: root.mode() & 0o7777,
-                uid: root.uid(),
-                gid: root.gid(),
+            is_vacated: false,
+            is_owned: false,
+            content: is_mount.then_some(OldRoot {
+                mode: 0,
+                uid: 0,
+                gid: 0,
             }),
             holder: names.holder,
             aside: names.aside,
             restored: names.restored,
-        })
+        };
+        swap.look()?;
+        Ok(swap)
+    }
+
+    /// Notes what is there now.
+    fn look(&mut self) -> Result<(), InPlaceError> {
+        let old = match std::fs::symlink_metadata(&self.live) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            other => Some(other.map_err(io("look at", &self.live))?),
+        };
+        self.old_inode = old.as_ref().map(MetadataExt::ino);
+        if self.content.is_some() {
+            self.content = old.as_ref().map(OldRoot::of);
+        }
+        Ok(())
+    }
+
+    /// What is there may have been replaced while its successor was built, as whoever writes a file anew does: all of
+    /// that is set aside. But what the names lead to must be what it was.
+    pub(super) fn look_again(&mut self, all: &[PathBuf]) -> Result<(), InPlaceError> {
+        let was_mount = self.content.is_some();
+        let mounted: Vec<_> = mounts::below(all, &self.live).collect();
+        let is_as_planned = match was_mount {
+            // One mount may lie on another.
+            true => !mounted.is_empty() && mounted.iter().all(|mount| *mount == self.live),
+            false => mounted.is_empty(),
+        };
+        let way = match self.live.parent() {
+            Some(parent) if !was_mount => parent,
+            _ => &self.live,
+        };
+        let way_now = std::fs::canonicalize(way).map_err(io("look at", way))?;
+        if way_now != way || !is_as_planned {
+            let reason = format!(
+                "{} leads elsewhere than when its successor was begun, or something else is mounted there",
+                self.live.display()
+            );
+            return Err(refused(
+                reason,
+                Some("look what was changed, and try again"),
+            ));
+        }
+        self.look()
     }
 }

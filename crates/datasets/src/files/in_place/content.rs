@@ -32,12 +32,7 @@ pub(super) fn set_aside(swap: &Swap) -> Result<(), InPlaceError> {
 pub(super) fn promote(swap: &Swap) -> Result<(), InPlaceError> {
     let new = fs::symlink_metadata(&swap.candidate).map_err(io("look at", &swap.candidate))?;
     move_all(&swap.candidate, &swap.live)?;
-    let root = OldRoot {
-        mode: new.mode() & 0o7777,
-        uid: new.uid(),
-        gid: new.gid(),
-    };
-    dress(&swap.live, root)?;
+    dress(&swap.live, OldRoot::of(&new))?;
     fs::remove_dir(&swap.holder).map_err(io("remove the empty directory", &swap.holder))
 }
 
@@ -135,8 +130,8 @@ fn is_moved(name: &OsString) -> bool {
     name != "lost+found" && !is_own_name(Path::new(name))
 }
 
-/// Owner and mode of a mount point. The mode comes after the owner, because a change of owner clears set-group-ID.
-fn dress(path: &Path, root: OldRoot) -> Result<(), InPlaceError> {
+/// Owner and mode of a directory. The mode comes after the owner, because a change of owner clears set-group-ID.
+pub(super) fn dress(path: &Path, root: OldRoot) -> Result<(), InPlaceError> {
     let now = fs::symlink_metadata(path).map_err(io("look at", path))?;
     if (now.uid(), now.gid()) != (root.uid, root.gid) {
         chown(path, Some(root.uid), Some(root.gid)).map_err(io("set the owner of", path))?;

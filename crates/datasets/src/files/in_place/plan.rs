@@ -9,9 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rekindle_vault::{Id, Node, NodeKind, TreePath};
+use rekindle_vault::{Id, Node, NodeKind, TreePath, VaultError};
 
-use super::{io, mounts, refused};
+use super::{
+    ensure_room, io,
+    mapping::{self, Archive, Mapped, Mapping},
+    mounts, refused,
+};
 use crate::{
     DatasetRecord, InPlaceError, InPlaceSteps, PointSource,
     files::{
@@ -20,10 +24,15 @@ use crate::{
     },
 };
 
+/// What helps where only some of an archive has a place.
+const PARTLY: &str = "`--path` restores what does belong to one, `--to` all of it to a directory";
+
 /// What will be done.
 pub(super) struct Plan {
     pub targets: Vec<Target>,
     pub warnings: Vec<String>,
+    /// How an imported archive was understood.
+    notes: Vec<String>,
 }
 
 /// One path that is replaced.
@@ -36,6 +45,8 @@ pub(super) struct Target {
     pub file_name: Option<OsString>,
     /// Whether the path is a mount point, so that it cannot be renamed.
     pub is_mount: bool,
+    /// Whether the directory keeps the owner and mode that it has.
+    pub keeps_root: bool,
     pub files: u64,
     pub bytes: u64,
     /// Whether there is something to be set aside.
@@ -53,9 +64,16 @@ impl Plan {
         let mut plan = Self {
             targets: Vec::new(),
             warnings: Vec::new(),
+            notes: Vec::new(),
         };
         let all = mounts::all()?;
-        for (declared, place) in wanted(sets, source)? {
+        let wanted = wanted(mapping(sets, record, source)?, source.part.as_ref())?;
+        if is_imported(record) {
+            plan.notes = understood(&wanted);
+            plan.warn_of_absent(sets, &wanted, source);
+        }
+        for one in wanted {
+            let declared = one.declared;
             match state(record, declared) {
                 None => plan.warnings.push(format!(
                     "`{}` is not in this recovery point, and stays as it is",
@@ -66,7 +84,7 @@ impl Plan {
                     declared.declared.display()
                 )),
                 Some(_) => {
-                    let target = Target::find(source, declared, &place, &all)?;
+                    let target = Target::find(source, &one, &all)?;
                     plan.targets.push(target);
                 }
             }
@@ -81,9 +99,41 @@ impl Plan {
                 Some("`--to` restores anything to a directory"),
             ));
         }
+        if is_imported(record) && source.part.is_none() {
+            plan.ensure_nothing_left_over(source)?;
+        }
         plan.warn(record);
         plan.ensure_room()?;
         Ok(plan)
+    }
+
+    fn warn_of_absent(&mut self, sets: &FileSets, wanted: &[Wanted<'_>], source: &PointSource<'_>) {
+        let is_absent = |path: &&Declared| {
+            source.part.is_none() && !wanted.iter().any(|one| one.declared == *path)
+        };
+        let absent = sets.paths.iter().filter(is_absent).map(|path| {
+            format!(
+                "`{}` is not in the imported archive, and stays as it is",
+                path.declared.display()
+            )
+        });
+        self.warnings.extend(absent);
+    }
+
+    /// Below a directory that only leads to a path there may be more than that path.
+    fn ensure_nothing_left_over(&self, source: &PointSource<'_>) -> Result<(), InPlaceError> {
+        let (mut files, mut bytes) = (0, 0);
+        if let Some(node) = found(source, &source.at)? {
+            count(source, &node, &mut files, &mut bytes)?;
+        }
+        let left_over = files.saturating_sub(self.entries());
+        if left_over == 0 {
+            return Ok(());
+        }
+        let reason = format!(
+            "{left_over} file(s) of the imported archive belong to no path of rekindle.yaml"
+        );
+        Err(refused(reason, Some(PARTLY)))
     }
 
     fn warn(&mut self, record: &FilesRecord) {
@@ -114,14 +164,16 @@ impl Plan {
         let each = |say: &dyn Fn(&Target) -> Option<String>| -> Vec<String> {
             self.targets.iter().filter_map(say).collect()
         };
-        let mut steps = each(&|target| {
+        let mut steps = self.notes.clone();
+        steps.extend(each(&|target| {
             Some(format!(
                 "restore {} file(s) of {} beside {}, every piece verified",
                 target.files,
                 target.at,
                 target.live.display()
             ))
-        });
+        }));
+        let stop_after = Some(steps.len());
         steps.extend(each(&|target| {
             let what = if target.is_mount { "what is in " } else { "" };
             let live = target.live.display();
@@ -141,6 +193,7 @@ impl Plan {
             warnings: self.warnings.clone(),
             entries: self.entries(),
             bytes: self.bytes(),
+            stop_after,
         }
     }
 
@@ -154,49 +207,129 @@ impl Plan {
             sum.0 = sum.0.saturating_add(target.bytes);
         }
         for (needed_bytes, folder) in needed.into_values() {
-            let stat = rustix::fs::statvfs(folder)
-                .map_err(|errno| io("ask for the free space of", folder)(errno.into()))?;
-            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-            if needed_bytes > free {
-                let reason = format!(
-                    "{} has {free} bytes free, and {needed_bytes} are needed: what is there is kept beside what is restored",
-                    folder.display()
-                );
-                return Err(refused(
-                    reason,
-                    Some("make room, or restore to another disk with `--to`"),
-                ));
-            }
+            ensure_room(folder, needed_bytes)?;
         }
         Ok(())
     }
 }
 
-/// The declared paths that are meant, each with the place that is restored of it.
-fn wanted<'s>(
-    sets: &'s FileSets,
-    source: &PointSource<'_>,
-) -> Result<Vec<(&'s Declared, TreePath)>, InPlaceError> {
-    let Some(part) = &source.part else {
-        let whole = sets.paths.iter().map(|path| (path, path.place.clone()));
-        return Ok(whole.collect());
-    };
-    let inside = sets
-        .paths
-        .iter()
-        .find(|path| rest_below(&path.place, part).is_some());
-    if let Some(declared) = inside {
-        return Ok(vec![(declared, part.clone())]);
-    }
-    let below = sets
-        .paths
-        .iter()
-        .filter(|path| rest_below(part, &path.place).is_some());
-    Ok(below.map(|path| (path, path.place.clone())).collect())
+/// A declared path that is meant.
+struct Wanted<'s> {
+    declared: &'s Declared,
+    /// Where the path lies below the dataset.
+    base: TreePath,
+    /// What is restored of it: the same, or something below it.
+    place: TreePath,
 }
 
-/// What the point says of a declared path; `None` if it does not know it.
+/// The declared paths that are meant. What lies outside of them is refused, unless a part is asked for that does not.
+fn wanted<'s>(
+    mapping: Mapping<'s>,
+    part: Option<&TreePath>,
+) -> Result<Vec<Wanted<'s>>, InPlaceError> {
+    let whole = |Mapped { declared, base }: Mapped<'s>| Wanted {
+        declared,
+        place: base.clone(),
+        base,
+    };
+    let Some(part) = part else {
+        if let Some(first) = mapping.unmatched.first() {
+            let reason =
+                format!("`{first}` of the imported archive belongs to no path of rekindle.yaml");
+            return Err(refused(reason, Some(PARTLY)));
+        }
+        return Ok(mapping.mapped.into_iter().map(whole).collect());
+    };
+    let mut mapped = mapping.mapped;
+    let inside = |path: &Mapped<'_>| rest_below(&path.base, part).is_some();
+    if let Some(at) = mapped.iter().position(inside) {
+        let mut wanted = whole(mapped.swap_remove(at));
+        wanted.place = part.clone();
+        return Ok(vec![wanted]);
+    }
+    mapped.retain(|path| rest_below(part, &path.base).is_some());
+    Ok(mapped.into_iter().map(whole).collect())
+}
+
+/// Where the declared paths lie in the point.
+fn mapping<'s>(
+    sets: &'s FileSets,
+    record: &FilesRecord,
+    source: &PointSource<'_>,
+) -> Result<Mapping<'s>, InPlaceError> {
+    if is_imported(record) {
+        return mapping::map(&sets.paths, &archive(sets, source)?);
+    }
+    let as_declared = sets.paths.iter().map(|declared| Mapped {
+        declared,
+        base: declared.place.clone(),
+    });
+    Ok(Mapping {
+        mapped: as_declared.collect(),
+        unmatched: Vec::new(),
+    })
+}
+
+/// A backup knows its paths, an archive has none.
+fn is_imported(record: &FilesRecord) -> bool {
+    record.paths.is_empty()
+}
+
+fn archive(sets: &FileSets, source: &PointSource<'_>) -> Result<Archive, InPlaceError> {
+    let nodes = match found(source, &source.at)?.and_then(|node| node.subtree) {
+        Some(subtree) => source.vault.read_tree(source.index, &subtree)?.nodes,
+        None => Vec::new(),
+    };
+    let tops: Vec<_> = nodes
+        .into_iter()
+        .map(|node| (node.name, node.kind == NodeKind::Dir))
+        .collect();
+    let has_place = sets
+        .paths
+        .iter()
+        .map(|path| Ok(found(source, &source.at.append(&path.place))?.is_some()));
+    let looks_like_content = match (sets.paths.as_slice(), tops.as_slice()) {
+        ([path], [(name, _)]) => path.source.join(OsStr::from_bytes(name)).exists(),
+        _ => false,
+    };
+    Ok(Archive {
+        has_place: has_place.collect::<Result<_, InPlaceError>>()?,
+        tops,
+        looks_like_content,
+    })
+}
+
+/// What lies there in the point, if anything does.
+fn found(source: &PointSource<'_>, at: &TreePath) -> Result<Option<Node>, InPlaceError> {
+    let node = source
+        .vault
+        .find_node(source.index, source.snapshot, at.as_bytes());
+    match node {
+        Err(VaultError::NoSuchPath { .. }) => Ok(None),
+        other => Ok(other?),
+    }
+}
+
+/// How the archive was understood, in words.
+fn understood(wanted: &[Wanted<'_>]) -> Vec<String> {
+    let each = wanted.iter().map(|one| {
+        let what = match one.base.as_bytes() {
+            [] => "all that is in the imported archive".to_owned(),
+            base => format!(
+                "`{}` of the imported archive",
+                String::from_utf8_lossy(base)
+            ),
+        };
+        format!("take {what} for {}", one.declared.source.display())
+    });
+    each.collect()
+}
+
+/// What the point says of a declared path; `None` if it does not know it. An archive has what was found in it.
 fn state(record: &FilesRecord, declared: &Declared) -> Option<PathKind> {
+    if is_imported(record) {
+        return Some(PathKind::Directory);
+    }
     let place = declared.place_text();
     let known = record.paths.iter().find(|path| path.place == place);
     known.map(|path| path.kind)
@@ -205,21 +338,27 @@ fn state(record: &FilesRecord, declared: &Declared) -> Option<PathKind> {
 impl Target {
     fn find(
         source: &PointSource<'_>,
-        declared: &Declared,
-        place: &TreePath,
+        wanted: &Wanted<'_>,
         all: &[PathBuf],
     ) -> Result<Self, InPlaceError> {
-        let at = source.at.append(place);
+        let at = source.at.append(&wanted.place);
         let node = source
             .vault
             .find_node(source.index, source.snapshot, at.as_bytes())?;
         let node = node.ok_or_else(|| refused(format!("{at} is no file or directory"), None))?;
-        let rest = rest_below(&declared.place, place).unwrap_or_default();
-        let live = live_path(declared, Path::new(OsStr::from_bytes(rest)))?;
+        let rest = rest_below(&wanted.base, &wanted.place).unwrap_or_default();
+        let live = live_path(wanted.declared, Path::new(OsStr::from_bytes(rest)))?;
         let metadata = match fs::symlink_metadata(&live) {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             other => Some(other.map_err(io("look at", &live))?),
         };
+        // An archive of a directory's content says nothing of the directory itself.
+        let keeps_root = wanted.place.as_bytes().is_empty()
+            && matches!(source.record, DatasetRecord::Files(record) if is_imported(record));
+        if keeps_root && metadata.as_ref().is_some_and(|there| !there.is_dir()) {
+            let reason = format!("{} is no directory", live.display());
+            return Err(refused(reason, Some("restore the archive with `--to`")));
+        }
         let is_mount = ensure_renamable(&live, node.kind, metadata.as_ref(), all)?;
         let (mut files, mut bytes) = (0, 0);
         count(source, &node, &mut files, &mut bytes)?;
@@ -229,6 +368,7 @@ impl Target {
             is_there: metadata.is_some(),
             live,
             at,
+            keeps_root,
             is_mount,
             files,
             bytes,

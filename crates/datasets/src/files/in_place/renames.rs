@@ -11,7 +11,7 @@ use rustix::{
 use crate::InPlaceError;
 
 /// Gives a file or directory a name that is free; durable when this returns.
-pub(super) fn rename(from: &Path, to: &Path) -> Result<(), InPlaceError> {
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), InPlaceError> {
     let failed = |source| InPlaceError::Io {
         doing: format!("rename {} to {}", from.display(), to.display()),
         source,
@@ -35,7 +35,7 @@ pub(super) fn rename_only(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Whether there is something of this name, whatever it is.
-pub(super) fn is_there(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_there(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -9,7 +9,7 @@ use super::{
 use crate::InPlaceError;
 
 /// The inode number of what has this name.
-pub(super) fn inode(path: &Path) -> Result<u64, InPlaceError> {
+pub(crate) fn inode(path: &Path) -> Result<u64, InPlaceError> {
     let metadata = fs::symlink_metadata(path).map_err(io("look at", path))?;
     Ok(metadata.ino())
 }
@@ -31,7 +31,7 @@ pub(super) fn set_aside(swap: &Swap) -> Result<(), InPlaceError> {
     let found = inode_if_there(&swap.live)?;
     if found != swap.old_inode {
         let reason = format!(
-            "{} was replaced by somebody else while its successor was built",
+            "{} was replaced by somebody else in this very moment",
             swap.live.display()
         );
         return Err(refused(
@@ -49,6 +49,9 @@ pub(super) fn set_aside(swap: &Swap) -> Result<(), InPlaceError> {
 pub(super) fn promote(swap: &Swap) -> Result<(), InPlaceError> {
     if swap.content.is_some() {
         return content::promote(swap);
+    }
+    if swap.is_vacated {
+        return Ok(());
     }
     rename(&swap.candidate, &swap.live)?;
     if swap.candidate != swap.holder {
@@ -91,10 +94,13 @@ pub(super) fn undo(swap: &Swap) -> Result<Vec<String>, InPlaceError> {
     Ok(done)
 }
 
-/// Where nothing was before, only what was restored goes: anything else there is somebody's new work.
+/// Where nothing was before, only what was restored goes: anything else there is somebody's new work. What a server has
+/// under a name of its own goes with the rest, once: later it is new work as well.
 fn undo_new(swap: &Swap) -> Result<Vec<String>, InPlaceError> {
     let live = inode_if_there(&swap.live)?;
-    if live.is_none() || live != swap.new_inode {
+    let was_undone = is_there(&swap.restored).map_err(io("look at", &swap.restored))?;
+    let goes = live == swap.new_inode || (swap.is_owned && !was_undone);
+    if live.is_none() || !goes {
         return Ok(Vec::new());
     }
     rename(&swap.live, &swap.restored)?;
@@ -123,7 +129,8 @@ pub(super) fn ensure_discardable(swap: &Swap, stage: Stage) -> Result<(), InPlac
         content::ensure_settled(swap)?;
     }
     let there = |path: &Path| is_there(path).map_err(io("look at", path));
-    let is_done = stage == Stage::Held && there(&swap.live)? && !there(&swap.restored)?;
+    let has_successor = swap.is_vacated || there(&swap.live)?;
+    let is_done = stage == Stage::Held && has_successor && !there(&swap.restored)?;
     if there(&swap.aside)? && !is_done {
         let reason = format!(
             "{} is not settled, and what was there stands at {}",

@@ -10,6 +10,26 @@ pub struct S3Aside {
     pub buckets: Vec<BucketAside>,
 }
 
+impl S3Aside {
+    pub(crate) fn is_untouched(&self) -> bool {
+        let is_untouched = |bucket: &BucketAside| bucket.done.is_empty() && bucket.doing.is_empty();
+        self.buckets.iter().all(is_untouched)
+    }
+
+    /// How far it has come.
+    pub(crate) fn in_words(&self) -> String {
+        let each = self.buckets.iter().map(|bucket| {
+            format!(
+                "in bucket `{}` {} object(s) were changed, and {} more perhaps",
+                bucket.bucket,
+                bucket.done.len(),
+                bucket.doing.len()
+            )
+        });
+        each.collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// What was set aside of a bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BucketAside {

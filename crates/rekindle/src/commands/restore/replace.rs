@@ -141,6 +141,8 @@ fn write_outcome(
     if app.is_json() {
         let mut value = serde_json::to_value(outcome)?;
         value["took_seconds"] = outcome.took.as_secs_f64().into();
+        let outage = outcome.outage.map(|outage| outage.as_secs_f64());
+        value["outage_seconds"] = outage.into();
         write_json(out, &value)?;
         return Ok(Exit::Done);
     }
@@ -156,10 +158,9 @@ fn write_outcome(
     for aside in &restored.set_aside {
         writeln!(out, "  held      {aside}")?;
     }
-    let stopped = match outcome.was_stopped {
-        true => "; the service was stopped meanwhile, and was started again",
-        false => "",
-    };
+    let stopped = outcome.outage.map_or_else(String::new, |outage| {
+        format!(", {} of it with the service stopped", duration(outage))
+    });
     writeln!(out, "  took      {}{stopped}", duration(outcome.took))?;
     restored
         .warnings

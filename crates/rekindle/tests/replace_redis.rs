@@ -1,0 +1,180 @@
+//! Redis in place, by the program: into a server that runs, and into one that does not.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests may panic, and write files that need not survive"
+)]
+
+mod support;
+
+use std::{fs, process::Command, thread::sleep, time::Duration};
+
+use rekindle_testing::{
+    process::free_port,
+    redis::{Connection, Flavour, Redis},
+    skip,
+};
+use support::Home;
+
+const IN_PLACE: [&str; 5] = ["restore", "--service", "cache", "--in-place", "--yes"];
+const UNDO: [&str; 4] = ["restore", "--undo", "--service", "cache"];
+
+struct World(Home);
+
+impl World {
+    /// A vault, and a service with these lines of its own.
+    fn new(service: &str) -> Self {
+        let home = Home::with_vault();
+        let text = format!(
+            "stack: shop\nvault: {{ at: vault, password_file: vault-password }}\nservices:\n  cache:\n{service}"
+        );
+        home.write("rekindle.yaml", &text);
+        Self(home)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.0.command(words);
+        command.env("REKINDLE_RUN_DIR", self.0.join("run"));
+        command.env("STATE_DIRECTORY", self.0.join("state"));
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> (i32, String) {
+        let output = self.command(words).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        (output.status.code().unwrap(), said)
+    }
+
+    #[track_caller]
+    fn ok(&self, words: &[&str]) -> String {
+        let (code, said) = self.run(words);
+        assert_eq!(code, 0, "{words:?}: {said}");
+        said
+    }
+
+    /// Copies of what the server held before restores.
+    fn copies(&self) -> usize {
+        fs::read_dir(self.0.join("state/redis")).map_or(0, Iterator::count)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.command(&["service", "down", "--limit", "1s"]).output();
+    }
+}
+
+#[test]
+fn a_failed_restore_says_what_it_did_and_keeps_what_earlier_ones_set_aside() {
+    let started = Redis::builder(Flavour::Redis7).start();
+    let Some(server) = skip::unless_available(started) else {
+        return;
+    };
+    let acl = |rule: &str| {
+        let answer = server.call(&format!("ACL SETUSER rekindle {rule}"));
+        assert_eq!(answer.unwrap().text(), "OK");
+    };
+    let set = |value: &str| drop(server.call(&format!("SET a {value}")).unwrap());
+    let get = || server.call("GET a").unwrap().text();
+    acl("on >word ~* &* +@all");
+    let port = server.port();
+    let world = World::new(&format!(
+        "    datasets: [ {{ kind: redis, url: \"redis://rekindle@127.0.0.1:{port}\", password_file: word }} ]\n"
+    ));
+    world.0.write("word", "word");
+    set("one");
+    world.ok(&["backup"]);
+    set("two");
+    world.ok(&IN_PLACE);
+    set("three");
+
+    // It cannot even be copied: nothing is changed, and nothing is left.
+    acl("-psync -sync");
+    let copies = world.copies();
+    let (code, said) = world.run(&IN_PLACE);
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("+psync") && !said.contains("--undo"),
+        "{said}"
+    );
+    assert_eq!((get().as_str(), world.copies()), ("three", copies));
+
+    // It is copied, and does not take the data.
+    acl("+@all -replicaof");
+    let (code, said) = world.run(&IN_PLACE);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("may hold the old, the new or none"), "{said}");
+    assert!(said.contains("+replicaof"), "{said}");
+    let undo = "`rekindle restore --undo --service cache --kind redis` brings back what was there";
+    assert!(said.contains(undo), "{said}");
+    let (code, again) = world.run(&IN_PLACE);
+    assert_eq!(code, 1, "{again}");
+    assert!(
+        again.contains("did not come to its end") && again.contains(undo),
+        "{again}"
+    );
+
+    acl("+@all");
+    let said = world.ok(&UNDO);
+    assert!(said.contains("1 earlier state still aside"), "{said}");
+    assert_eq!(get(), "three");
+    world.ok(&UNDO);
+    assert_eq!(get(), "two");
+    let (code, said) = world.run(&UNDO);
+    assert_eq!(code, 1, "{said}");
+}
+
+/// A value of the server on this port, as soon as it says one.
+fn value_at(port: u16) -> String {
+    loop {
+        let answer = Connection::open(port).and_then(|mut server| server.call(&[b"GET", b"a"]));
+        match answer.map(|answer| answer.text()) {
+            Ok(text) if !text.contains("LOADING") => return text,
+            _ => sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+fn set_at(port: u16, value: &str) {
+    value_at(port);
+    let mut server = Connection::open(port).unwrap();
+    server.call(&[b"SET", b"a", value.as_bytes()]).unwrap();
+}
+
+#[test]
+fn a_stopped_server_has_its_files_replaced_and_an_undo_stops_and_starts_it() {
+    let program = Flavour::Redis7.program();
+    let Some(program) = skip::unless_available(program) else {
+        return;
+    };
+    let port = free_port().unwrap();
+    let world = World::new(&format!(
+        "    datasets: [ {{ kind: redis, url: \"redis://127.0.0.1:{port}\" }} ]
+    run: {{ command: 'exec {} --port {port} --bind 127.0.0.1 --appendonly yes --dir data --repl-diskless-sync-delay 0', log: cache.log }}
+",
+        program.display()
+    ));
+    fs::create_dir(world.0.join("data")).unwrap();
+    world.ok(&["service", "up"]);
+    set_at(port, "one");
+    world.ok(&["backup"]);
+    set_at(port, "two");
+    world.ok(&["service", "stop", "cache"]);
+    let plan = world.ok(&["restore", "--service", "cache", "--in-place", "--dry-run"]);
+    assert!(plan.contains("appendonlydir, by renaming it"), "{plan}");
+    let said = world.ok(&IN_PLACE);
+    assert!(
+        said.contains("`cache` was not running, and was not started"),
+        "{said}"
+    );
+    world.ok(&["service", "start", "cache"]);
+    assert_eq!(value_at(port), "one");
+    set_at(port, "three");
+    world.ok(&UNDO);
+    assert_eq!(value_at(port), "two");
+    world.ok(&["service", "stop", "cache"]);
+    let (code, said) = world.run(&UNDO);
+    assert_eq!(code, 1, "{said}");
+}
