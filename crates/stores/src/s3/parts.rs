@@ -83,7 +83,10 @@ impl S3Client {
             return Err(request.error(io::Error::new(io::ErrorKind::InvalidInput, error)));
         }
         let answer = self.ask(&request)?;
-        let id = answer.xml("InitiateMultipartUploadResult").and_then(|xml| {
+        // rclone's server calls it otherwise.
+        let xml = answer.xml("InitiateMultipartUploadResult");
+        let xml = xml.or_else(|_| answer.xml("InitiateMultipartUpload"));
+        let id = xml.and_then(|xml| {
             let id = xml::text(&xml, "UploadId").ok_or_else(|| strange("it names no upload"))?;
             xml::unescaped(id).map_err(strange)
         });

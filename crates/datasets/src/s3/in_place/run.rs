@@ -102,7 +102,7 @@ fn one(
             lost: Vec::new(),
         });
     };
-    let Uploaded { written, lost } = upload(client, bucket, key, &plan.point, entry)?;
+    let Uploaded { written, lost, .. } = upload(client, bucket, key, &plan.point, entry)?;
     touched.made.clone_from(&written.version);
     if let Some(wrote) = &mut touched.wrote {
         (wrote.etag, wrote.version) = (written.etag, written.version);

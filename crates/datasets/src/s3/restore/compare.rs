@@ -2,9 +2,9 @@
 
 use std::io::Read;
 
-use rekindle_stores::s3::{ContentMd5, ETag, ListedVersion};
+use rekindle_stores::s3::{ContentMd5, ETag, ListedVersion, S3Client};
 
-use super::{BucketInPoint, S3RestoreError, S3Target};
+use super::{BucketInPoint, S3RestoreError};
 use crate::s3::ObjectEntry;
 
 /// Read from the target at once, where contents must be compared.
@@ -46,12 +46,12 @@ pub fn begun(wanted: &[ObjectEntry], there: &[&ListedVersion]) -> Option<usize> 
 /// Whether an object of the target, of the same size, has the content that the point has: by the MD5 if its tag is one, else
 /// by reading it. What cannot be read in the point is nothing that is there already.
 pub fn has_same_content(
-    target: &S3Target,
+    client: &S3Client,
+    bucket: &str,
     key: &str,
     point: &BucketInPoint<'_>,
     entry: &ObjectEntry,
 ) -> Result<bool, S3RestoreError> {
-    let (client, bucket) = (&target.client, target.bucket.as_str());
     let head = client.head(bucket, key, None)?;
     let path = entry.path.as_deref().unwrap_or_default();
     if head.etag.looks_like_md5() {

@@ -198,7 +198,11 @@ impl Look<'_> {
         let (looked, ended) = each(&state.objects, |entry| {
             let there = there.get(self.target.key(&entry.key).as_str());
             let likeness = there.map(|there| likeness(entry, there));
-            self.look_closer(entry, likeness, &others)
+            match self.look_closer(entry, likeness, &others) {
+                // A server that remembers listings has listed what is not there.
+                Err(S3RestoreError::S3(error)) if error.is_missing() => Ok(Found::Nothing),
+                found => found,
+            }
         });
         ended?;
         let mut write = Vec::new();
@@ -234,7 +238,10 @@ impl Look<'_> {
             None => return Ok(Found::Nothing),
             Some(Likeness::Other) => false,
             Some(Likeness::Same) => true,
-            Some(Likeness::Doubtful) => has_same_content(self.target, &key, self.point, entry)?,
+            Some(Likeness::Doubtful) => {
+                let target = self.target;
+                has_same_content(&target.client, &target.bucket, &key, self.point, entry)?
+            }
         };
         if !is_same {
             return Ok(Found::Other);

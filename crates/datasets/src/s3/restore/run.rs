@@ -128,11 +128,12 @@ impl BucketRestore<'_> {
                 counts.written.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
-            if !is_of_this_object(&error) {
+            let has_written = counts.written.load(Ordering::Relaxed) > 0;
+            if !is_of_this_object(&error, has_written) {
                 return Err(error);
             }
             let refused = counts.refused.fetch_add(1, Ordering::Relaxed);
-            if refused >= HOPELESS && counts.written.load(Ordering::Relaxed) == 0 {
+            if refused >= HOPELESS && !has_written {
                 return Err(error);
             }
             // A history with a hole would be another history.
@@ -153,7 +154,7 @@ impl BucketRestore<'_> {
         let uploaded = upload(client, bucket, &key, &self.point, entry)?;
         brought.written += 1;
         brought.bytes += entry.size;
-        brought.etag = uploaded.written.etag;
+        brought.etag = uploaded.listed;
         brought.lost.extend(uploaded.lost);
         Ok(())
     }
@@ -270,15 +271,19 @@ impl RestoreReport {
     }
 }
 
-/// Whether the others may still succeed: the server has refused this object, or the point cannot give it.
-fn is_of_this_object(error: &S3RestoreError) -> bool {
+/// Whether the others may still succeed: the server has refused this object, or the point cannot give it. One that fails at it
+/// again and again while others are taken has no place for its key.
+fn is_of_this_object(error: &S3RestoreError, has_written: bool) -> bool {
     match error {
         S3RestoreError::Content { .. } => true,
         S3RestoreError::S3(error) => {
             let refused = error
                 .status()
                 .is_some_and(|status| (400..500).contains(&status));
-            refused && !matches!(error.status(), Some(401 | 408 | 429)) && !error.is_no_bucket()
+            let stumbles = has_written && error.status() == Some(500);
+            (refused || stumbles)
+                && !matches!(error.status(), Some(401 | 408 | 429))
+                && !error.is_no_bucket()
         }
         S3RestoreError::Vault(_)
         | S3RestoreError::Refused { .. }

@@ -6,9 +6,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use rekindle_stores::s3::{Attributes, S3Client, S3Error, Written, part_bytes_of};
+use rekindle_stores::s3::{Attributes, ETag, S3Client, S3Error, Written, part_bytes_of};
 
-use super::{BucketInPoint, S3RestoreError};
+use super::{BucketInPoint, S3RestoreError, compare::has_same_content};
 use crate::s3::ObjectEntry;
 
 /// Longer objects are written in parts.
@@ -21,6 +21,8 @@ const PARTS_AT_ONCE: usize = 3;
 pub struct Uploaded {
     /// What the server says of it.
     pub written: Written,
+    /// Its tag as it is listed; some servers answer with another one when parts are put together.
+    pub listed: ETag,
     /// What the server did not take or keep of what belongs to it.
     pub lost: Vec<&'static str>,
 }
@@ -57,7 +59,11 @@ pub fn upload(
             "the server has another length of it than was written",
         ));
     }
-    if !written.etag.0.is_empty() && head.etag != written.etag {
+    let is_as_said = written.etag.0.is_empty() || head.etag == written.etag;
+    let is_of_parts = written.etag.parts().is_some() && head.etag.parts().is_none();
+    let is_same =
+        is_as_said || (is_of_parts && has_same_content(client, bucket, key, point, entry)?);
+    if !is_same {
         return Err(differs(
             "the server has another content of it than was written",
         ));
@@ -69,7 +75,11 @@ pub fn upload(
         lost.push("content type and other headers");
     }
     point.did_bytes(entry.size);
-    Ok(Uploaded { written, lost })
+    Ok(Uploaded {
+        written,
+        listed: head.etag,
+        lost,
+    })
 }
 
 fn is_about_extras(error: &S3Error, attributes: &Attributes) -> bool {
