@@ -177,16 +177,18 @@ fn a_recycled_number_is_neither_taken_for_the_service_nor_killed() {
     supervisor.signal(Signal::KILL).unwrap();
     until("the supervisor is gone", || !supervisor.is_alive());
     let pid = pid_of(runtime, "a");
-    Identity::of(pid)
-        .unwrap()
-        .unwrap()
-        .signal(Signal::KILL)
-        .unwrap();
-    // The number now belongs to a stranger.
+    let service = Identity::of(pid).unwrap().unwrap();
+    service.signal(Signal::KILL).unwrap();
+    // The number now belongs to a stranger, who is younger: no number comes back within one tick of the kernel's clock,
+    // as a stranger of this test could.
+    std::thread::sleep(Duration::from_millis(50));
     let mut stranger = std::process::Command::new("sleep")
         .arg("61")
         .spawn()
         .unwrap();
+    let stranger_id = i32::try_from(stranger.id()).unwrap();
+    let young = Identity::of(stranger_id).unwrap().unwrap();
+    assert!(young.started > service.started);
     let file = world.path("run/s/a/state.json");
     let text = fs::read_to_string(&file).unwrap();
     write(
