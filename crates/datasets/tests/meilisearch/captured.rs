@@ -107,11 +107,12 @@ fn a_small_change_is_stored_as_one_although_the_servers_dump_is_compressed() {
     let world = World::new();
     let mut random = rekindle_testing::data::Random::new(7);
     let mut long = |id: u64| {
-        let title: String = (0..16)
+        let title: String = (0..64)
             .map(|_| format!("{:016x}", random.number()))
             .collect();
         serde_json::json!({ "id": id, "title": title })
     };
+    // So much that two of its chunks, of 8 MiB at the most and rarely over 3, are not half of it.
     let many: Vec<_> = (0..25_000).map(&mut long).collect();
     world.server.put("movies", "id", &many);
     world.capture(&*world.by_dump()).unwrap();
