@@ -22,6 +22,14 @@ pub enum S3RestoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// The server took an object, and has something else.
+    #[error("the server has another {what} of `{key}` than was written")]
+    NotKept {
+        /// Content or length.
+        what: &'static str,
+        /// The key at the target.
+        key: String,
+    },
     /// A file could not be written.
     #[error("{doing} {}", path.display())]
     Write {
@@ -66,7 +74,7 @@ impl S3RestoreError {
         match self {
             Self::S3(error) => error.hint().map(str::to_owned),
             Self::Vault(error) => vault_hint(error),
-            Self::Content { .. } | Self::Write { .. } => None,
+            Self::Content { .. } | Self::NotKept { .. } | Self::Write { .. } => None,
             Self::Refused { hint, .. } => hint.clone(),
         }
     }
@@ -74,20 +82,19 @@ impl S3RestoreError {
 
 impl From<S3RestoreError> for InPlaceError {
     fn from(error: S3RestoreError) -> Self {
+        let text = error.to_string();
         match error {
             S3RestoreError::S3(error) => Self::Service(Box::new(CaptureError::S3(error))),
             S3RestoreError::Vault(error) => Self::Vault(error),
-            S3RestoreError::Content { path, source } => Self::Io {
-                doing: format!("read `{path}` of the recovery point"),
-                source,
-            },
-            S3RestoreError::Write {
-                doing,
-                path,
-                source,
-            } => Self::Io {
-                doing: format!("{doing} {}", path.display()),
-                source,
+            S3RestoreError::Content { source, .. } | S3RestoreError::Write { source, .. } => {
+                Self::Io {
+                    doing: text,
+                    source,
+                }
+            }
+            S3RestoreError::NotKept { .. } => Self::Refused {
+                reason: text,
+                hint: None,
             },
             S3RestoreError::Refused { reason, hint } => Self::Refused { reason, hint },
         }

@@ -69,7 +69,7 @@ impl BucketRestore<'_> {
             }
             match (one.failure, versions.last()) {
                 (Some((shown, error)), _) => {
-                    report.is_damaged |= matches!(error, S3RestoreError::Content { .. });
+                    report.is_damaged |= error.is_damage();
                     report.fail(format!("{shown}: {}", with_causes(&error)));
                     first_failure.get_or_insert(error);
                 }
@@ -275,7 +275,8 @@ impl RestoreReport {
 /// again and again while others are taken has no place for its key.
 fn is_of_this_object(error: &S3RestoreError, has_written: bool) -> bool {
     match error {
-        S3RestoreError::Content { .. } => true,
+        S3RestoreError::Content { .. } | S3RestoreError::NotKept { .. } => true,
+        S3RestoreError::Vault(_) => error.is_damage(),
         S3RestoreError::S3(error) => {
             let refused = error
                 .status()
@@ -285,9 +286,7 @@ fn is_of_this_object(error: &S3RestoreError, has_written: bool) -> bool {
                 && !matches!(error.status(), Some(401 | 408 | 429))
                 && !error.is_no_bucket()
         }
-        S3RestoreError::Vault(_)
-        | S3RestoreError::Refused { .. }
-        | S3RestoreError::Write { .. } => false,
+        S3RestoreError::Refused { .. } | S3RestoreError::Write { .. } => false,
     }
 }
 
@@ -320,4 +319,32 @@ struct Brought {
 
 pub(in crate::s3) fn lost_words((what, count): (&str, u64)) -> String {
     format!("the server did not keep the {what} of {count} objects")
+}
+
+#[cfg(test)]
+mod tests {
+    use rekindle_vault::{VaultError, store::FileKind};
+
+    use super::*;
+
+    #[test]
+    fn what_a_server_does_not_keep_is_no_damage_of_the_point() {
+        let error = S3RestoreError::NotKept {
+            what: "length",
+            key: "a/b".to_owned(),
+        };
+        assert!(is_of_this_object(&error, false) && !error.is_damage());
+        let said = "the server has another length of `a/b` than was written";
+        assert_eq!(error.to_string(), said);
+    }
+
+    #[test]
+    fn a_damaged_directory_of_the_point_does_not_stop_the_others() {
+        let error = S3RestoreError::Vault(VaultError::Damaged {
+            kind: FileKind::Pack,
+            name: "ab".to_owned(),
+            reason: "its hash is another one".to_owned(),
+        });
+        assert!(is_of_this_object(&error, false) && error.is_damage());
+    }
 }

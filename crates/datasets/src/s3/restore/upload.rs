@@ -50,23 +50,19 @@ pub fn upload(
         written => written?,
     };
     let head = client.head(bucket, key, written.version.as_deref())?;
-    let differs = |what: &str| {
-        let source = io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-        point.bad(entry.path.as_deref().unwrap_or_default(), source)
+    let not_kept = |what| S3RestoreError::NotKept {
+        what,
+        key: key.to_owned(),
     };
     if head.size != entry.size {
-        return Err(differs(
-            "the server has another length of it than was written",
-        ));
+        return Err(not_kept("length"));
     }
     let is_as_said = written.etag.0.is_empty() || head.etag == written.etag;
     let is_of_parts = written.etag.parts().is_some() && head.etag.parts().is_none();
     let is_same =
         is_as_said || (is_of_parts && has_same_content(client, bucket, key, point, entry)?);
     if !is_same {
-        return Err(differs(
-            "the server has another content of it than was written",
-        ));
+        return Err(not_kept("content"));
     }
     if head.attributes.metadata != entry.attributes.metadata {
         lost.push("metadata");
