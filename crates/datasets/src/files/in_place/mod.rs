@@ -100,7 +100,13 @@ pub(crate) fn swap_or_go_back(
         return Ok(());
     };
     Err(match undo(aside) {
-        Ok(_) => error,
+        Ok(steps) => {
+            // Nobody else tells where what was restored stands now.
+            for step in steps {
+                tracing::warn!(step, "taken back after an error");
+            }
+            error
+        }
         Err(undo_error) => InPlaceError::Refused {
             reason: format!(
                 "{}; and what was there could not be put back: {}",
