@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use rekindle_datasets::with_causes;
 use rekindle_stack::{Dataset, Runtime, SecretSource, Stack, compose::Project};
 
 use super::ServiceImage;
@@ -78,11 +79,18 @@ fn unit_files(
     service: &rekindle_stack::Service,
     runtime: Option<&dyn rekindle_runtimes::Runtime>,
 ) -> Vec<PathBuf> {
-    let told = runtime.and_then(|runtime| runtime.configuration(&service.name).ok());
-    match told {
-        Some(mut files) => {
+    match runtime.map(|runtime| runtime.configuration(&service.name)) {
+        Some(Ok(mut files)) => {
             files.retain(|file| file.is_file());
             files
+        }
+        Some(Err(error)) => {
+            tracing::warn!(
+                service = %service.name,
+                error = with_causes(&error),
+                "its unit could not be asked for; files with variables that it names are not in the point"
+            );
+            units(&service.unit())
         }
         None => units(&service.unit()),
     }
