@@ -169,6 +169,7 @@ fn a_bucket_comes_back_on_another_server_and_nothing_there_is_lost_by_it() {
         shown.stdout
     );
     assert!(shown.stderr.contains("cannot be done"), "{}", shown.stderr);
+    assert_eq!(shown.code, 1, "as the restore itself would end");
 
     // Below a prefix there is room for both; without an endpoint it is the service's own server, with its keys.
     let shown = home.ok(&[

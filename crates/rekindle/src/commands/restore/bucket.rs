@@ -159,9 +159,10 @@ pub(super) fn run(
         let needs_yes = plan.restore.replaces > 0 && !args.swap.yes && plan.refusal.is_none();
         if args.dry_run || needs_yes {
             shown = write_plan(app, args, plan, out);
-            exit = match args.dry_run {
-                true => Exit::Done,
-                false => Exit::ApprovalNeeded,
+            exit = match (&plan.refusal, args.dry_run) {
+                (Some(_), _) => Exit::Failed,
+                (None, true) => Exit::Done,
+                (None, false) => Exit::ApprovalNeeded,
             };
             return Ok(false);
         }
