@@ -272,6 +272,21 @@ fn a_file_that_was_replaced_once_is_read_again_and_no_trouble() {
 }
 
 #[test]
+fn the_way_to_what_is_restored_is_as_open_as_any_directory() {
+    let place = Place::in_memory();
+    let source = place.source();
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("a"), "a").unwrap();
+    let vault = place.create();
+    let (snapshot, _) = back_up(&vault, &set(&source));
+    restore(&vault, &snapshot, &place.path("way/on/restored")).unwrap();
+    let mode = |path: &str| fs::metadata(place.path(path)).unwrap().mode() & 0o7777;
+    fs::create_dir(place.path("by hand")).unwrap();
+    assert_eq!([mode("way"), mode("way/on")], [mode("by hand"); 2]);
+    assert_eq!(mode("way/on/restored"), 0o700, "its owner opens it");
+}
+
+#[test]
 fn what_only_root_can_read_is_told_by_name_when_somebody_else_backs_up() {
     if !rustix::process::geteuid().is_root() {
         skip::record("only root can become somebody else");

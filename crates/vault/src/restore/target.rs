@@ -112,11 +112,16 @@ impl Target {
     }
 }
 
+/// Makes the directory for its owner alone until it is whole, and the way to it as anybody would: where the way were
+/// closed to others, a server could not reach what was restored for it.
 fn make_directory(directory: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
+    if let Some(parent) = directory.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        made => made,
+    }
 }
 
 /// Marks the directory as being filled, and keeps others out by a lock on the mark.
