@@ -24,7 +24,7 @@ use rekindle_testing::{
     servers::{ACCESS_KEY, Ceph, MadeUpS3, Rclone, Rule, SECRET_KEY},
     skip::unless_available,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use support::Home;
 
 fn client(port: u16) -> S3Client {
@@ -460,21 +460,10 @@ fn in_place(client: &S3Client, home: &Home, moments: &Moments, early: &[(String,
     assert_eq!(plan.code, 7, "{}", plan.stderr);
     assert!(plan.stderr.contains("--at '"), "{}", plan.stderr);
     assert_eq!(contents(client, "media"), before);
-    run_in_state(home, &[&there[..], &["--yes"]].concat());
+    home.ok(&[&there[..], &["--yes"]].concat());
     assert_eq!(contents(client, "media"), early);
-    run_in_state(home, &["restore", "--undo", "--service", "media"]);
+    home.ok(&["restore", "--undo", "--service", "media"]);
     assert_eq!(contents(client, "media"), before);
-}
-
-/// Journals belong to this test alone.
-fn run_in_state(home: &Home, words: &[&str]) {
-    let output = home
-        .command(words)
-        .env("STATE_DIRECTORY", home.join("state"))
-        .output()
-        .unwrap();
-    let said: Value = String::from_utf8_lossy(&output.stderr).into();
-    assert_eq!(output.status.code(), Some(0), "{said}");
 }
 
 fn over_other_versions(client: &S3Client, home: &Home, moments: &Moments) {

@@ -10,7 +10,7 @@ mod support;
 
 use std::{
     path::Path,
-    process::{Command, Stdio},
+    process::Stdio,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -41,14 +41,8 @@ impl Search {
         Self { server, home }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.home.command(arguments);
-        command.env("STATE_DIRECTORY", self.home.join("state"));
-        command
-    }
-
     fn run(&self, arguments: &[&str]) -> support::Ran {
-        self.home.ran(&self.command(arguments).output().unwrap())
+        self.home.run(arguments)
     }
 }
 
@@ -125,6 +119,7 @@ fn what_failed_is_put_back_and_can_still_be_looked_at() {
     let (begun, changed) = (search.home.join("begun"), search.home.join("changed"));
     let script = "touch begun; while [ ! -e changed ]; do sleep 0.05; done; exit 3";
     let child = search
+        .home
         .command(&[
             "guard",
             "--restore-on-failure",
@@ -169,6 +164,7 @@ fn signals_are_the_commands_and_nobody_is_asked_without_a_terminal() {
     let begun = search.home.join("begun");
     let script = "trap 'exit 9' TERM; touch begun; while :; do sleep 0.05; done";
     let child = search
+        .home
         .command(&["guard", "--restore-on-failure", "--", "sh", "-c", script])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -8,7 +8,7 @@
 
 mod support;
 
-use std::{fs, process::Output, thread::sleep, time::Duration};
+use std::{fs, thread::sleep, time::Duration};
 
 use rekindle_testing::{
     restic::Restic,
@@ -16,7 +16,7 @@ use rekindle_testing::{
     skip::unless_available,
 };
 use serde_json::Value;
-use support::{Home, Ran};
+use support::Home;
 
 const PASSWORD: &str = "of the vault";
 
@@ -47,27 +47,19 @@ fn configure(home: &Home, port: u16, lock: &str) {
     );
 }
 
-/// With what this machine remembers kept in the test's directory.
-fn output(home: &Home, arguments: &[&str]) -> Output {
-    let mut command = home.command(arguments);
-    command.env("STATE_DIRECTORY", home.join("state"));
-    command.output().unwrap()
-}
-
-fn run(home: &Home, arguments: &[&str]) -> Ran {
-    home.ran(&output(home, arguments))
-}
-
 #[track_caller]
 fn run_well(home: &Home, arguments: &[&str]) -> String {
-    let ran = run(home, arguments);
+    let ran = home.run(arguments);
     assert_eq!(ran.code, 0, "{arguments:?}: {}{}", ran.stdout, ran.stderr);
     ran.stdout
 }
 
 #[track_caller]
 fn json(home: &Home, arguments: &[&str], code: i32) -> Value {
-    let output = output(home, &[arguments, &["--json"]].concat());
+    let output = home
+        .command(&[arguments, &["--json"]].concat())
+        .output()
+        .unwrap();
     assert_eq!(
         output.status.code(),
         Some(code),
@@ -111,7 +103,7 @@ fn what_a_backup_stored_is_locked(home: &Home) {
     assert_eq!(status["needed"]["unlocked"], 0);
     let sample = json(home, &[&STATUS[..], &["--sample"]].concat(), 0);
     assert_eq!(sample["needed"]["needed"], status["needed"]["needed"]);
-    let doctor = run(home, &["doctor"]);
+    let doctor = home.run(&["doctor"]);
     let said = doctor.stdout + &doctor.stderr;
     assert!(said.contains("the bucket keeps object locks"), "{said}");
 }
@@ -124,12 +116,12 @@ fn what_another_program_stored_is_told_and_locked(home: &Home, port: u16) {
     home.write("data/b", "by restic");
     restic.backup(&[&home.join("data")]).unwrap();
 
-    let told = run(home, &STATUS);
+    let told = home.run(&STATUS);
     assert_eq!(told.code, 1, "{}", told.stdout);
     assert!(told.stdout.contains(" without a lock"), "{}", told.stdout);
     let next = "next: rekindle vault object-lock extend";
     assert!(told.stderr.contains(next), "{}", told.stderr);
-    let doctor = run(home, &["doctor"]);
+    let doctor = home.run(&["doctor"]);
     let said = doctor.stdout + &doctor.stderr;
     assert!(said.contains("not locked for 3 days"), "{said}");
 
@@ -149,13 +141,13 @@ fn what_a_thief_deleted_is_told_and_comes_back(home: &Home, ceph: &Ceph) {
         ceph.delete_object("bucket", &format!("shop/{object}"))
             .unwrap();
     }
-    assert_ne!(run(home, &["points"]).code, 0, "it does not open any more");
+    assert_ne!(home.run(&["points"]).code, 0, "it does not open any more");
 
-    let told = run(home, &STATUS);
+    let told = home.run(&STATUS);
     assert_eq!(told.code, 1, "{}", told.stdout);
     assert!(told.stdout.contains("tampered"), "{}", told.stdout);
     // It goes on by the very command that it names.
-    let said = String::from_utf8(output(home, &STATUS).stderr).unwrap();
+    let said = String::from_utf8(home.command(&STATUS).output().unwrap().stderr).unwrap();
     let undelete: Vec<&str> = said
         .lines()
         .find_map(|line| line.trim().strip_prefix("next: rekindle "))
@@ -164,7 +156,7 @@ fn what_a_thief_deleted_is_told_and_comes_back(home: &Home, ceph: &Ceph) {
         .collect();
     assert_eq!(undelete[..3], ["vault", "object-lock", "undelete"]);
 
-    let shown = run(home, &undelete);
+    let shown = home.run(&undelete);
     assert_eq!(shown.code, 7, "{}{}", shown.stdout, shown.stderr);
     assert!(
         shown.stdout.contains("2 objects not as at"),
@@ -172,7 +164,7 @@ fn what_a_thief_deleted_is_told_and_comes_back(home: &Home, ceph: &Ceph) {
         shown.stdout
     );
     run_well(home, &[&undelete[..], &["--dry-run"]].concat());
-    assert_ne!(run(home, &["points"]).code, 0, "nothing was done yet");
+    assert_ne!(home.run(&["points"]).code, 0, "nothing was done yet");
 
     let done = run_well(home, &[&undelete[..], &["--yes"]].concat());
     assert!(done.contains("2 undeleted, 0 written once more"), "{done}");
@@ -194,31 +186,29 @@ fn a_bucket_that_keeps_no_locks_is_told_by_every_command() {
     run_well(&home, &["vault", "init"]);
     run_well(&home, &["backup"]);
     for command in [&STATUS[..], &EXTEND[..]] {
-        run(&home, command).fails_with(1, "no Object Lock is configured");
+        home.run(command)
+            .fails_with(1, "no Object Lock is configured");
     }
 
     configure(&home, rclone.port(), "object_lock: { days: 30 }");
-    let told = run(&home, &STATUS);
+    let told = home.run(&STATUS);
     let none = "the bucket has none: nothing is protected";
     assert!(told.stdout.contains(none), "{}", told.stdout);
     assert_eq!(told.code, 1);
     let status = json(&home, &STATUS, 1);
     assert_eq!(status["place"]["is_kept"], false, "{status:#}");
-    let doctor = run(&home, &["doctor"]);
+    let doctor = home.run(&["doctor"]);
     let said = doctor.stdout + &doctor.stderr;
     assert!(said.contains("and the bucket has none"), "{said}");
-    assert_ne!(
-        run(&home, &["backup"]).code,
-        0,
-        "nothing is written unlocked"
-    );
+    assert_ne!(home.run(&["backup"]).code, 0, "nothing is written unlocked");
     run_well(&home, &["restore", "--service", "app", "--to", "restored"]);
 }
 
 #[test]
 fn a_time_that_is_none_is_wrong_use() {
     let home = Home::with_vault();
-    run(&home, &["vault", "object-lock", "undelete", "--at", "then"])
+    home.run(&["vault", "object-lock", "undelete", "--at", "then"])
         .fails_with(2, "a time as in 2026-11-20T03:00:00Z");
-    run(&home, &["vault", "object-lock", "undelete"]).fails_with(2, "--at <TIME>");
+    home.run(&["vault", "object-lock", "undelete"])
+        .fails_with(2, "--at <TIME>");
 }

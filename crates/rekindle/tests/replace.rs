@@ -42,16 +42,9 @@ services:
         world
     }
 
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.0.command(words);
-        command.env("REKINDLE_RUN_DIR", self.0.join("run"));
-        command.env("STATE_DIRECTORY", self.0.join("state"));
-        command
-    }
-
     /// Exit code and what was said.
     fn run(&self, words: &[&str]) -> (i32, String) {
-        let output = self.command(words).output().unwrap();
+        let output = self.0.command(words).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (
             output.status.code().unwrap(),
@@ -67,7 +60,7 @@ services:
     }
 
     fn runs(&self) -> bool {
-        let output = self.command(&["service", "list", "--json"]).output();
+        let output = self.0.command(&["service", "list", "--json"]).output();
         let listed: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
         listed["services"][0]["run"] == "running"
     }
@@ -119,7 +112,8 @@ services:
         let made = Command::new("mkfifo").arg(&pack).status().unwrap();
         assert!(made.success());
         let mut child = Killed(
-            self.command(&IN_PLACE)
+            self.0
+                .command(&IN_PLACE)
                 .stdout(Stdio::null())
                 .spawn()
                 .unwrap(),
@@ -165,7 +159,10 @@ impl Drop for Killed {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let _ = self.command(&["service", "down", "--limit", "1s"]).output();
+        let _ = self
+            .0
+            .command(&["service", "down", "--limit", "1s"])
+            .output();
     }
 }
 
@@ -208,6 +205,7 @@ fn a_service_runs_on_its_old_data_when_the_point_cannot_be_read() {
     fs::remove_file(world.largest_pack()).unwrap();
     let points: Value = serde_json::from_slice(
         &world
+            .0
             .command(&["points", "--json"])
             .output()
             .unwrap()
@@ -300,6 +298,7 @@ fn a_service_runs_while_its_files_are_built_and_a_killed_build_is_cleared_by_wha
 
     world.kill_while_it_builds();
     let output = world
+        .0
         .command(&[&IN_PLACE[..], &["--json"]].concat())
         .output();
     let done: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();

@@ -8,7 +8,7 @@
 
 mod support;
 
-use std::{fs, process::Command, thread::sleep, time::Duration};
+use std::{fs, thread::sleep, time::Duration};
 
 use rekindle_testing::{
     process::free_port,
@@ -33,15 +33,8 @@ impl World {
         Self(home)
     }
 
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.0.command(words);
-        command.env("REKINDLE_RUN_DIR", self.0.join("run"));
-        command.env("STATE_DIRECTORY", self.0.join("state"));
-        command
-    }
-
     fn run(&self, words: &[&str]) -> (i32, String) {
-        let output = self.command(words).output().unwrap();
+        let output = self.0.command(words).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8(said).unwrap();
         (output.status.code().unwrap(), said)
@@ -62,7 +55,10 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let _ = self.command(&["service", "down", "--limit", "1s"]).output();
+        let _ = self
+            .0
+            .command(&["service", "down", "--limit", "1s"])
+            .output();
     }
 }
 

@@ -52,16 +52,9 @@ services:
         self.0.write("rekindle.yaml", &text);
     }
 
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.0.command(words);
-        command.env("REKINDLE_RUN_DIR", self.0.join("run"));
-        command.env("STATE_DIRECTORY", self.0.join("state"));
-        command
-    }
-
     /// Exit code, what was printed, and what was said.
     fn run(&self, words: &[&str]) -> (i32, String, String) {
-        let output = self.command(words).output().unwrap();
+        let output = self.0.command(words).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let code = output.status.code().unwrap();
         (code, text(output.stdout), text(output.stderr))
@@ -69,7 +62,7 @@ services:
 
     /// A backup in the middle: its hook has noted that the writer rests.
     fn backup_until_it_rests(&self) -> Child {
-        let mut backup = self.command(&["backup"]);
+        let mut backup = self.0.command(&["backup"]);
         let backup = backup.stdout(Stdio::null()).stderr(Stdio::null());
         let backup = backup.spawn().unwrap();
         let begun = Instant::now();
@@ -107,7 +100,10 @@ services:
 
 impl Drop for World {
     fn drop(&mut self) {
-        let _ = self.command(&["service", "down", "--limit", "1s"]).output();
+        let _ = self
+            .0
+            .command(&["service", "down", "--limit", "1s"])
+            .output();
     }
 }
 

@@ -25,10 +25,7 @@ impl Services {
     }
 
     fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let mut command = self.0.command(&[&["service"], arguments].concat());
-        command.env("REKINDLE_RUN_DIR", self.0.join("run"));
-        command.env("STATE_DIRECTORY", self.0.join("state"));
-        command
+        self.0.command(&[&["service"], arguments].concat())
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {

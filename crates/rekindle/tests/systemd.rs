@@ -83,8 +83,7 @@ services:
                 "PATH",
                 format!("{}:{path}", self.home.join("bin").display()),
             )
-            .env("DBUS_SYSTEM_BUS_ADDRESS", self.machine.bus())
-            .env("STATE_DIRECTORY", self.home.join("state"));
+            .env("DBUS_SYSTEM_BUS_ADDRESS", self.machine.bus());
         command
     }
 

@@ -183,7 +183,6 @@ services:
             .home
             .command(words)
             .env("DOCKER_HOST", self.engine.host())
-            .env("STATE_DIRECTORY", self.home.join("state"))
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);

@@ -64,7 +64,13 @@ impl Home {
         command.env("TZ", "UTC");
         // Whatever runs on this machine is none of a test's business.
         command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
-        command.env("REKINDLE_CACHE_DIR", self.join("cache"));
+        for (name, folder) in [
+            ("REKINDLE_CACHE_DIR", "cache"),
+            ("REKINDLE_RUN_DIR", "run"),
+            ("STATE_DIRECTORY", "state"),
+        ] {
+            command.env(name, self.join(folder));
+        }
         command
     }
 
