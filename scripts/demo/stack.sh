@@ -153,13 +153,14 @@ with_children() {
 
 # kill_stack: each service, all its processes and who watches it, at once.
 kill_stack() {
-    local service pid all=()
+    local service pid parent all=()
     for service in "${services[@]}"; do
         [[ -s run/$service.pid ]] || continue
         pid=$(<"run/$service.pid")
         [[ -d /proc/$pid ]] || continue
-        # Its supervisor first, which would start it again.
-        all+=("$(awk '/^PPid:/ { print $2 }' "/proc/$pid/status")")
+        # Its supervisor first, which would start it again; without one it is a child of the system's first process.
+        parent=$(awk '/^PPid:/ { print $2 }' "/proc/$pid/status")
+        [[ $parent == 1 ]] || all+=("$parent")
         # shellcheck disable=SC2046 # one word for each process
         all+=($(with_children "$pid"))
     done
