@@ -218,7 +218,7 @@ impl RedisServer {
             let reason = format!("{} answers: the server runs", self.options.shown);
             return Err(refused(reason, Some(stop)));
         }
-        match servers::in_directory(directory) {
+        match servers::in_directory(directory)? {
             Some(who) => {
                 let reason = format!("{who} runs in {}", directory.display());
                 Err(refused(reason, Some(stop)))
