@@ -9,4 +9,6 @@
 mod captured;
 mod common;
 mod in_place;
+#[path = "../common/keeper.rs"]
+mod keeper;
 mod storage;

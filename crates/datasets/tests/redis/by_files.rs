@@ -13,7 +13,7 @@ use rekindle_testing::{skip, temp_dir};
 use rekindle_vault::Progress;
 
 use super::common::{self, Point, Remembered, capture, new_vault, server};
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Reach};
 
 fn start(flavour: Flavour, append_only: &str) -> Redis {
     Redis::builder(flavour)
@@ -236,13 +236,15 @@ fn a_directory_that_nobody_knows_is_refused_and_one_that_the_runtime_knows_is_fo
         let dataset = common::surrounded(url, "", dir.path(), keeper);
         dataset.plan_in_place(&point.source(&progress))
     };
-    let volume = |here| Some(("/data", here));
+    let volume = |reach| Some(("/data", reach));
     let stopped = |volume| Keeper {
+        service: "cache",
         run: RunState::Stopped,
         image: Some("redis:7"),
         volume,
     };
     let gone = Keeper {
+        service: "cache",
         run: RunState::Absent,
         image: None,
         volume: None,
@@ -252,7 +254,7 @@ fn a_directory_that_nobody_knows_is_refused_and_one_that_the_runtime_knows_is_fo
         (&url, Some(stopped(None)), "within its container"),
         (
             &url,
-            Some(stopped(volume(None))),
+            Some(stopped(volume(Reach::Not))),
             "cannot be seen from here",
         ),
         // Its name is known in its own network only.
@@ -265,7 +267,7 @@ fn a_directory_that_nobody_knows_is_refused_and_one_that_the_runtime_knows_is_fo
     }
     let found = plan(
         "redis://cache:6379",
-        Some(stopped(volume(Some(redis.data_dir())))),
+        Some(stopped(volume(Reach::Path(redis.data_dir())))),
     );
     let place = redis.data_dir().join("appendonlydir");
     assert_eq!(found.unwrap().set_aside, [place.display().to_string()]);

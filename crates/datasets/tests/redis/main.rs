@@ -11,4 +11,5 @@ mod capture;
 mod common;
 mod failures;
 mod in_place;
+#[path = "../common/keeper.rs"]
 mod keeper;
