@@ -20,6 +20,8 @@ use super::common::{Point, Remembered, capture, new_vault, password, server};
 fn start(flavour: Flavour, append_only: &str) -> Redis {
     Redis::builder(flavour)
         .setting("appendonly", append_only)
+        // While its disk is busy it would answer before it has written, and be killed then.
+        .setting("appendfsync", "always")
         .start()
         .unwrap()
 }
