@@ -281,6 +281,8 @@ fn dataset(dataset: &Dataset) -> Yaml {
             for (key, path) in [
                 ("data_directory", &redis.data_directory),
                 ("ca_file", &redis.ca_file),
+                ("cert_file", &redis.cert_file),
+                ("key_file", &redis.key_file),
             ] {
                 if let Some(path) = path {
                     map.add(key, Yaml::text(path.display()));

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rekindle_stack::{self as stack, Secret, ServiceUrl};
 
+use super::tls::Identity;
+
 /// The port that Redis listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 6379;
 
@@ -33,6 +35,8 @@ pub struct RedisOptions {
     pub tls_name: Option<String>,
     /// The authority its certificate is of; the system's own, if `None`.
     pub ca_file: Option<PathBuf>,
+    /// The certificate that we show.
+    pub identity: Option<Identity>,
     /// The user of its ACL; `default`, if `None`.
     pub user: Option<String>,
     /// The password.
@@ -52,8 +56,13 @@ impl RedisOptions {
     /// # Errors
     /// If the password cannot be read.
     pub fn from_settings(settings: &stack::RedisDataset) -> Result<Self, stack::SecretError> {
+        let files = settings.cert_file.clone().zip(settings.key_file.clone());
         Ok(Self {
             ca_file: settings.ca_file.clone(),
+            identity: files.map(|(cert_file, key_file)| Identity {
+                cert_file,
+                key_file,
+            }),
             password: settings.read_password()?,
             ..Self::from_url(&settings.url)
         })
@@ -78,6 +87,7 @@ impl RedisOptions {
             tls: url.scheme() == "rediss",
             tls_name: None,
             ca_file: None,
+            identity: None,
             user: url.user().map(str::to_owned),
             password: url.password().cloned(),
             connect_limit: Duration::from_secs(10),

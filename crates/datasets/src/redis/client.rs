@@ -11,6 +11,7 @@ use super::address::RedisOptions;
 use super::error::RedisError;
 use super::info::Info;
 use super::stream::{Stream, is_timeout};
+use super::tls;
 
 const BUFFER_BYTES: usize = 64 << 10;
 /// Lines are short; what is longer is not of this protocol.
@@ -65,15 +66,24 @@ impl Client {
             next: 0,
             filled: 0,
         };
+        client.log_in(options).map_err(|error| match error {
+            RedisError::Gone { source, .. } if options.tls => {
+                RedisError::Tls(format!("{}: {source}", tls::CLOSED_AT_ONCE))
+            }
+            other => other,
+        })?;
+        Ok(client)
+    }
+
+    fn log_in(&mut self, options: &RedisOptions) -> Result<(), RedisError> {
         if let Some(password) = &options.password {
             let password = password.expose();
             match &options.user {
-                Some(user) => client.call(&["AUTH", user, password])?,
-                None => client.call(&["AUTH", password])?,
+                Some(user) => self.call(&["AUTH", user, password])?,
+                None => self.call(&["AUTH", password])?,
             };
         }
-        client.call(&["PING"])?;
-        Ok(client)
+        self.call(&["PING"]).map(drop)
     }
 
     /// Sends a command and reads its answer.

@@ -15,6 +15,14 @@ pub enum RedisError {
     /// No TLS came about.
     #[error("TLS: {0}")]
     Tls(String),
+    /// The server replicates by TLS, and we have nothing to show it.
+    #[error(
+        "this server replicates by TLS only (`tls-replication yes`), and we have no certificate that it would trust"
+    )]
+    NoCertificate,
+    /// The server, as our replica, did not speak TLS with us.
+    #[error("the server came to take the data by TLS, and that did not come about: {0}")]
+    NotTrusted(String),
     /// The connection broke.
     #[error("the connection broke off while {doing}")]
     Gone {
@@ -111,8 +119,14 @@ impl RedisError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Unreachable(_) => "is the server running, and is `url` where it listens?",
-            Self::Tls(_) => {
-                "`ca_file` names the authority that signed the server's certificate; `redis://` speaks without TLS"
+            Self::Tls(message) => super::tls::hint(message),
+            Self::NoCertificate => {
+                "set `cert_file` and `key_file` of the dataset to a certificate of the server's authority; or restore its files \
+                 while it is stopped"
+            }
+            Self::NotTrusted(_) => {
+                "`cert_file` must be signed by an authority of the server's `tls-ca-cert-file`, not be expired, and if it names \
+                 what it may be used for (extended key usage), that must have both a client and a server in it"
             }
             Self::Refused { message, .. } => refusal_hint(message)?,
             Self::Silent { .. } => {

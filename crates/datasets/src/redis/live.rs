@@ -14,7 +14,7 @@ use super::check::check_rdb;
 use super::client::Client;
 use super::error::RedisError;
 use super::info::ServerVersion;
-use super::load::{Meeting, follows, free, load, persist};
+use super::load::{Meeting, follows, free, load, persist, speech};
 use super::prepare::with_suffix;
 use super::rdb::{RdbError, RdbSummary, RdbVersion, read_rdb};
 use super::record::{LiveAside, LivePhase, RdbRecord, RedisAside};
@@ -58,13 +58,7 @@ impl RedisServer {
                     .to_owned(),
             );
         }
-        if client.setting("tls-replication")?.as_deref() == Some("yes") {
-            return refuse(
-                "this server replicates by TLS only (`tls-replication yes`), and we have no certificate that it would \
-                 trust; restore its files while it is stopped"
-                    .to_owned(),
-            );
-        }
+        speech(&mut client, &self.options)?;
         version
             .reads(wanted)
             .map_err(|readable| RedisError::TooNew {
@@ -138,7 +132,7 @@ impl RedisServer {
         let incoming = Temporary(with_suffix(&safety, ".incoming"));
         let summary = self.fetch(source, &incoming.0)?;
         let mut client = Client::connect(&self.options).map_err(failed)?;
-        let meeting = Meeting::arrange(&mut client).map_err(failed)?;
+        let meeting = Meeting::arrange(&mut client, &self.options).map_err(failed)?;
         let mut aside = LiveAside {
             phase: LivePhase::Copying,
             safety,
@@ -153,7 +147,13 @@ impl RedisServer {
         })?;
         aside.phase = LivePhase::Loading;
         journal.write(&live(&aside))?;
-        load(&self.options, &meeting, &incoming.0, &summary).map_err(failed)?;
+        if let Err(not_loaded) = load(&self.options, &meeting, &incoming.0, &summary) {
+            if not_loaded.is_untouched {
+                aside.phase = LivePhase::Copying;
+                journal.write(&live(&aside))?;
+            }
+            return Err(failed(not_loaded.error));
+        }
         let warnings = persist(&self.options).map_err(failed)?;
         aside.phase = LivePhase::Restored;
         journal.write(&live(&aside))?;
@@ -194,7 +194,7 @@ impl RedisServer {
         }
         let summary = check_rdb(&aside.safety).map_err(failed)?;
         let mut client = Client::connect(&self.options).map_err(failed)?;
-        let meeting = Meeting::arrange(&mut client).map_err(failed)?;
+        let meeting = Meeting::arrange(&mut client, &self.options).map_err(failed)?;
         // What was written since the restore is worth keeping as well.
         let stem = aside.safety.with_extension("");
         let now = Timestamp::now().as_millisecond();
@@ -214,7 +214,8 @@ impl RedisServer {
             masterauth_set: meeting.sets_masterauth,
         })
         .map_err(failed)?;
-        load(&self.options, &meeting, &aside.safety, &summary).map_err(failed)?;
+        load(&self.options, &meeting, &aside.safety, &summary)
+            .map_err(|not_loaded| failed(not_loaded.error))?;
         note.remove().map_err(failed)?;
         done.push(format!("gave the server back its {} keys", summary.keys()));
         done.extend(persist(&self.options).map_err(failed)?);
@@ -318,10 +319,12 @@ impl RedisServer {
 
     pub(super) fn refused(&self, error: RedisError) -> InPlaceError {
         match error {
-            RedisError::Unsuitable(_) | RedisError::TooNew { .. } => InPlaceError::Refused {
-                hint: error.hint(),
-                reason: error.to_string(),
-            },
+            RedisError::Unsuitable(_) | RedisError::NoCertificate | RedisError::TooNew { .. } => {
+                InPlaceError::Refused {
+                    hint: error.hint(),
+                    reason: error.to_string(),
+                }
+            }
             error => InPlaceError::Service(Box::new(self.failed(error))),
         }
     }

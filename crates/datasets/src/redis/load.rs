@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,8 +12,10 @@ use super::address::RedisOptions;
 use super::client::Client;
 use super::error::RedisError;
 use super::info::Info;
+use super::link::Speech;
 use super::master::{Master, Serving};
 use super::rdb::RdbSummary;
+use super::tls;
 
 const TICK: Duration = Duration::from_millis(50);
 /// A server comes to its new master within a second or two.
@@ -35,7 +38,8 @@ impl Meeting {
     ///
     /// # Errors
     /// If the server cannot be asked, or nothing can be listened on.
-    pub fn arrange(client: &mut Client) -> Result<Self, RedisError> {
+    pub fn arrange(client: &mut Client, options: &RedisOptions) -> Result<Self, RedisError> {
+        let speech = speech(client, options)?;
         let own = client.setting("masterauth")?;
         let (token, sets_masterauth) = match own {
             Some(word) if !word.is_empty() => (Some(word), false),
@@ -56,7 +60,7 @@ impl Meeting {
                        not be kept from others";
             return Err(RedisError::Unsuitable(why.to_owned()));
         }
-        let listening = Master::listen(listen_at, token.clone(), only);
+        let listening = Master::listen(listen_at, token.clone(), only, speech);
         let master = listening.map_err(RedisError::Unreachable)?;
         let port = master.address().map_err(RedisError::Unreachable)?.port();
         Ok(Self {
@@ -65,6 +69,20 @@ impl Meeting {
             token,
             sets_masterauth,
         })
+    }
+}
+
+/// How the server will speak with its master, which we are then.
+///
+/// # Errors
+/// If that is by TLS, and we have no certificate, or it cannot be read.
+pub fn speech(client: &mut Client, options: &RedisOptions) -> Result<Speech, RedisError> {
+    let ours = options.identity.as_ref().map(tls::of_master);
+    let ours = ours.transpose()?.map(Arc::new);
+    match (client.setting("tls-replication")?.as_deref(), ours) {
+        (Some("yes"), Some(config)) => Ok(Speech::TlsOnly(config)),
+        (Some("yes"), None) => Err(RedisError::NoCertificate),
+        (_, ours) => Ok(Speech::AsItComes(ours)),
     }
 }
 
@@ -96,6 +114,14 @@ fn seen_address(client: &mut Client) -> Result<Option<IpAddr>, RedisError> {
     Ok(address.map(|address| address.ip()))
 }
 
+/// Why a server did not take an RDB.
+#[derive(Debug)]
+pub struct NotLoaded {
+    pub error: RedisError,
+    /// Whether it is its own master again, and was given nothing: it holds what it held.
+    pub is_untouched: bool,
+}
+
 /// Gives the server an RDB, which takes the place of all that it holds, and waits until it is its own master again.
 ///
 /// # Errors
@@ -105,17 +131,23 @@ pub fn load(
     meeting: &Meeting,
     rdb: &Path,
     summary: &RdbSummary,
-) -> Result<(), RedisError> {
+) -> Result<(), NotLoaded> {
     let serving = Serving::default();
-    let outcome = std::thread::scope(|scope| {
+    let (outcome, freed) = std::thread::scope(|scope| {
         scope.spawn(|| meeting.master.serve(rdb, &serving));
         let outcome = follow(options, meeting, summary, &serving);
         let freed = free(options, meeting.address, meeting.sets_masterauth);
         serving.is_over.store(true, Ordering::Release);
-        outcome.and(freed)
+        (outcome, freed)
     });
-    outcome?;
-    compare(options, summary)
+    // Not before the thread has ended, which may have given it something until then.
+    let is_untouched = freed.is_ok() && serving.requests.load(Ordering::Acquire) == 0;
+    let loaded = outcome.and(freed);
+    let loaded = loaded.and_then(|()| compare(options, summary));
+    loaded.map_err(|error| NotLoaded {
+        error,
+        is_untouched,
+    })
 }
 
 /// Makes the server our replica and waits until it has loaded the RDB.
@@ -146,6 +178,9 @@ fn follow(
         if requests > 1 {
             let why = "the server asked for the RDB a second time: it could not load it; its log tells why";
             return Err(RedisError::NotRestored(why.to_owned()));
+        }
+        if let Some(why) = serving.refusal() {
+            return Err(RedisError::NotTrusted(why.to_owned()));
         }
         if !info.is("master_port", &port) {
             let why =

@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
+
+use super::link::{Link, Speech};
 
 const TICK: Duration = Duration::from_millis(20);
 const BUFFER_BYTES: usize = 256 << 10;
@@ -21,6 +24,7 @@ pub struct Master {
     token: Option<String>,
     /// Whom we give it to; anybody who knows the word, if `None`.
     only: Option<IpAddr>,
+    speech: Speech,
 }
 
 /// What it is doing, for who waits.
@@ -34,6 +38,20 @@ pub struct Serving {
     pub requests: AtomicU64,
     /// Bytes of it that were sent.
     pub sent: AtomicU64,
+    /// Why we and the server do not come together, if it will not be otherwise the next time.
+    refusal: OnceLock<String>,
+}
+
+impl Serving {
+    /// Notes why we and the server do not come together; the first reason counts.
+    pub fn note(&self, refusal: &str) {
+        self.refusal.get_or_init(|| refusal.to_owned());
+    }
+
+    /// Why we and the server do not come together.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.get().map(String::as_str)
+    }
 }
 
 impl Master {
@@ -41,13 +59,19 @@ impl Master {
     ///
     /// # Errors
     /// As the system refused.
-    pub fn listen(at: IpAddr, token: Option<String>, only: Option<IpAddr>) -> io::Result<Self> {
+    pub fn listen(
+        at: IpAddr,
+        token: Option<String>,
+        only: Option<IpAddr>,
+        speech: Speech,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind((at, 0))?;
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
             token,
             only,
+            speech,
         })
     }
 
@@ -76,18 +100,16 @@ impl Master {
     }
 
     fn answer(&self, stream: TcpStream, rdb: &Path, serving: &Serving) -> io::Result<()> {
-        stream.set_nonblocking(false)?;
-        stream.set_nodelay(true)?;
-        // It says something every second once it is our replica, and is looked at between.
-        stream.set_read_timeout(Some(Duration::from_millis(200)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(60)))?;
-        let mut out = stream.try_clone()?;
-        let mut input = BufReader::new(Patient { stream, serving });
+        let Some(link) = Link::accept(stream, &self.speech, serving)? else {
+            return Ok(());
+        };
+        let mut input = BufReader::new(link);
         let mut is_known = self.token.is_none();
         loop {
             let Some(command) = read_command(&mut input)? else {
                 return Ok(());
             };
+            let out = input.get_mut();
             let word = command.first().map(|word| word.to_ascii_uppercase());
             match word.as_deref() {
                 Some("AUTH") => {
@@ -109,7 +131,7 @@ impl Master {
                 }
                 Some(word @ ("PSYNC" | "SYNC")) => {
                     serving.requests.fetch_add(1, Ordering::AcqRel);
-                    send(word == "PSYNC", rdb, &mut out, serving)?;
+                    send(word == "PSYNC", rdb, out, serving)?;
                 }
                 _ => out.write_all(b"-ERR not here\r\n")?,
             }
@@ -117,7 +139,7 @@ impl Master {
     }
 }
 
-fn send(with_id: bool, rdb: &Path, out: &mut TcpStream, serving: &Serving) -> io::Result<()> {
+fn send(with_id: bool, rdb: &Path, out: &mut Link<'_>, serving: &Serving) -> io::Result<()> {
     let mut file = File::open(rdb)?;
     let bytes = file.metadata()?.len();
     if with_id {
@@ -134,27 +156,6 @@ fn send(with_id: bool, rdb: &Path, out: &mut TcpStream, serving: &Serving) -> io
         }
         out.write_all(&buffer[..read])?;
         serving.sent.fetch_add(read as u64, Ordering::AcqRel);
-    }
-}
-
-/// A stream on which silence is no error until it is over.
-struct Patient<'a> {
-    stream: TcpStream,
-    serving: &'a Serving,
-}
-
-impl Read for Patient<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.stream.read(buffer) {
-                Err(error) if super::is_timeout(&error) => {
-                    if self.serving.is_over.load(Ordering::Acquire) {
-                        return Ok(0);
-                    }
-                }
-                other => return other,
-            }
-        }
     }
 }
 

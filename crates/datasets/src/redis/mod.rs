@@ -13,6 +13,7 @@ mod client;
 mod error;
 mod import;
 mod info;
+mod link;
 mod live;
 mod load;
 mod master;
@@ -22,6 +23,7 @@ mod record;
 mod settings;
 mod stream;
 mod sync;
+mod tls;
 mod undoing;
 
 use std::path::{Path, PathBuf};
@@ -42,6 +44,7 @@ pub use rdb::{DatabaseKeys, RdbError, RdbFamily, RdbSummary, RdbVersion, read_rd
 pub use record::{
     AofFileRecord, AofRecord, LiveAside, LivePhase, RdbRecord, RdbWay, RedisAside, RedisRecord,
 };
+pub use tls::Identity;
 
 use crate::{
     Aside, Candidate, CaptureContext, CaptureError, Captured, Dataset, DatasetRecord, InPlaceError,

@@ -3,17 +3,15 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 
 use super::address::{Endpoint, RedisOptions};
 use super::error::RedisError;
+use super::tls;
 
 pub enum Stream {
     Tcp(TcpStream),
@@ -128,40 +126,16 @@ fn handshake(
     let failed = |error: &dyn std::fmt::Display| RedisError::Tls(error.to_string());
     let name = options.tls_name.as_deref().unwrap_or(host);
     let name = ServerName::try_from(name.to_owned()).map_err(|error| failed(&error))?;
-    let roots = roots(options.ca_file.as_deref())?;
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(&error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let mut connection =
-        ClientConnection::new(Arc::new(config), name).map_err(|error| failed(&error))?;
+    let config = Arc::new(tls::of_client(options)?);
+    let mut connection = ClientConnection::new(config, name).map_err(|error| failed(&error))?;
     set_tcp_limit(&tcp, Some(options.connect_limit)).map_err(|error| failed(&error))?;
     while connection.is_handshaking() {
-        connection
-            .complete_io(&mut tcp)
-            .map_err(|error| failed(&error))?;
+        connection.complete_io(&mut tcp).map_err(|error| {
+            if is_timeout(&error) {
+                return RedisError::Tls(tls::NEVER_BEGUN.to_owned());
+            }
+            failed(&error)
+        })?;
     }
     Ok(StreamOwned::new(connection, tcp))
-}
-
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, RedisError> {
-    let certificates = match ca_file {
-        None => rustls_native_certs::load_native_certs().certs,
-        Some(path) => {
-            let unreadable = |error: rustls::pki_types::pem::Error| {
-                RedisError::Tls(format!("read {}: {error}", path.display()))
-            };
-            let all = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-            all.collect::<Result<_, _>>().map_err(unreadable)?
-        }
-    };
-    let mut store = RootCertStore::empty();
-    // The system's store may hold some that rustls cannot read; one good one is enough.
-    let (added, _) = store.add_parsable_certificates(certificates);
-    if added == 0 {
-        let what = "no certificate of an authority was found to verify the server's by";
-        return Err(RedisError::Tls(what.to_owned()));
-    }
-    Ok(store)
 }

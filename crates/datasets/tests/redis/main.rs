@@ -13,3 +13,4 @@ mod failures;
 mod in_place;
 #[path = "../common/keeper.rs"]
 mod keeper;
+mod tls;

@@ -165,6 +165,11 @@ pub struct RedisDataset {
     pub data_directory: Option<PathBuf>,
     /// With `rediss://`: the certificate of the authority that signed the server's. Default: the system's own.
     pub ca_file: Option<PathBuf>,
+    /// With `rediss://`: the certificate (PEM, its chain behind it) that we show to a server which wants one of its
+    /// clients, and to one that replicates by TLS while it is restored in place.
+    pub cert_file: Option<PathBuf>,
+    /// The private key of `cert_file`, PEM.
+    pub key_file: Option<PathBuf>,
 }
 
 choice! {

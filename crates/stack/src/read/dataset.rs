@@ -190,13 +190,36 @@ fn redis(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<RedisDataset> {
     };
     let data_directory = f.path("data_directory", ctx);
     let ca_file = f.path("ca_file", ctx);
+    let cert_file = f.path("cert_file", ctx);
+    let key_file = f.path("key_file", ctx);
+    needs_both("cert_file", "key_file", f, ctx);
+    let speaks_tls = url.as_ref().is_none_or(|url| url.scheme() == "rediss");
+    if let (Some(entry), false) = (f.entry("cert_file"), speaks_tls) {
+        let help = Some("TLS is spoken with a `url` of `rediss://`".to_owned());
+        let place = entry.place;
+        ctx.error(place, "`cert_file` is of no use without TLS", help);
+    }
     Some(RedisDataset {
         url: url?,
         password,
         include,
         data_directory,
         ca_file,
+        cert_file,
+        key_file,
     })
+}
+
+/// A certificate is of no use without its key, nor a key without its certificate.
+fn needs_both(one: &str, other: &str, f: &mut Fields<'_>, ctx: &mut Context<'_>) {
+    let places = [one, other].map(|key| f.entry(key).map(|entry| entry.place));
+    let (place, there, missing) = match places {
+        [Some(place), None] => (place, one, other),
+        [None, Some(place)] => (place, other, one),
+        _ => return,
+    };
+    let message = format!("`{there}` is of no use without `{missing}`");
+    ctx.error(place, message, Some(format!("add `{missing}`")));
 }
 
 fn s3(f: &mut Fields<'_>, ctx: &mut Context<'_>) -> Option<S3Dataset> {

@@ -1,7 +1,9 @@
 //! A client that shares nothing with the one it tests.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// What a server answers.
@@ -39,8 +41,14 @@ impl Value {
     }
 }
 
+trait Wire: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Wire for T {}
+
 /// A connection.
-pub struct Connection(BufReader<TcpStream>);
+pub struct Connection(BufReader<Box<dyn Wire>>);
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Connection {
     /// Opens one to a port of 127.0.0.1.
@@ -49,8 +57,18 @@ impl Connection {
     /// As the network failed.
     pub fn open(port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        Ok(Self(BufReader::new(stream)))
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self(BufReader::new(Box::new(stream))))
+    }
+
+    /// Opens one to a Unix socket.
+    ///
+    /// # Errors
+    /// As the system refused.
+    pub fn open_socket(path: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self(BufReader::new(Box::new(stream))))
     }
 
     /// Sends a command and reads the answer.

@@ -17,7 +17,8 @@ pub use data::FILLED;
 pub use flavour::Flavour;
 
 use crate::TestingError;
-use crate::postgres::tls::Certificates;
+pub use crate::postgres::tls::Leaf;
+use crate::postgres::tls::{Certificates, issue};
 use crate::process::{as_server_owner, free_port, give_to_server_owner, temp_dir};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +28,14 @@ pub struct Builder {
     flavour: Flavour,
     settings: Vec<(String, String)>,
     password: Option<String>,
-    tls: bool,
+    tls: Option<Tls>,
+}
+
+/// How a server speaks TLS.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    Beside,
+    Only(Leaf),
 }
 
 /// A server on a free port of 127.0.0.1 with a data directory of its own. Ended, by its id, when dropped.
@@ -50,7 +58,7 @@ impl Redis {
             flavour,
             settings: Vec::new(),
             password: None,
-            tls: false,
+            tls: None,
         }
     }
 
@@ -60,7 +68,7 @@ impl Redis {
         self.flavour
     }
 
-    /// Its port, without TLS.
+    /// Its port, without TLS; 0 if there is none.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -76,6 +84,19 @@ impl Redis {
     #[must_use]
     pub fn ca_file(&self) -> PathBuf {
         self.dir.path().join("tls/ca.pem")
+    }
+
+    /// A certificate and its key of the authority that signed its own, or of another one.
+    ///
+    /// # Errors
+    /// [`TestingError::Run`] if `openssl` fails.
+    pub fn issue(&self, leaf: Leaf) -> Result<(PathBuf, PathBuf), TestingError> {
+        let place = self.dir.path().join("issued").join(format!("{leaf:?}"));
+        if leaf == Leaf::OtherAuthority {
+            Certificates::create(&place)?;
+            return issue(&place, &place, leaf);
+        }
+        issue(&self.dir.path().join("tls"), &place, leaf)
     }
 
     /// Its Unix socket.
@@ -127,7 +148,11 @@ impl Redis {
     /// # Errors
     /// As [`call`](Self::call).
     pub fn connect(&self) -> Result<Connection, TestingError> {
-        let mut connection = Connection::open(self.port).map_err(failed)?;
+        let opened = match self.port {
+            0 => Connection::open_socket(&self.socket()),
+            port => Connection::open(port),
+        };
+        let mut connection = opened.map_err(failed)?;
         if let Some(password) = &self.password {
             let answer = connection.call(&[b"AUTH", password.as_bytes()]);
             answer.map_err(failed)?;
@@ -276,8 +301,15 @@ impl Builder {
     /// Opens a second port, with TLS. Only Debian's Redis has it.
     #[must_use]
     pub fn tls(mut self) -> Self {
-        self.tls = true;
+        self.tls = Some(Tls::Beside);
         self
+    }
+
+    /// Opens a port with TLS and none without, also for replication. Only Debian's Redis has it.
+    #[must_use]
+    pub fn tls_only(mut self, certificate: Leaf) -> Self {
+        self.tls = Some(Tls::Only(certificate));
+        self.setting("tls-replication", "yes")
     }
 
     /// Starts it on an empty data directory.
@@ -289,11 +321,14 @@ impl Builder {
         let dir = temp_dir()?;
         let data = dir.path().join("data");
         fs::create_dir(&data).map_err(TestingError::file("create", &data))?;
-        let port = free_port()?;
-        let tls_port = if self.tls { Some(free_port()?) } else { None };
+        let port = match self.tls {
+            Some(Tls::Only(_)) => 0,
+            _ => free_port()?,
+        };
+        let tls_port = self.tls.map(|_| free_port()).transpose()?;
         let mut settings = common_settings(self.flavour, port, &data);
-        if let Some(tls_port) = tls_port {
-            settings.extend(tls_settings(tls_port, dir.path())?);
+        if let (Some(tls), Some(tls_port)) = (self.tls, tls_port) {
+            settings.extend(tls_settings(tls, tls_port, dir.path())?);
         }
         settings.extend(self.settings);
         let mut redis = Redis {
@@ -332,8 +367,14 @@ fn common_settings(flavour: Flavour, port: u16, data: &Path) -> Vec<(String, Str
     settings
 }
 
-fn tls_settings(port: u16, dir: &Path) -> Result<Vec<(String, String)>, TestingError> {
-    let certificates = Certificates::create(&dir.join("tls"))?;
+fn tls_settings(tls: Tls, port: u16, dir: &Path) -> Result<Vec<(String, String)>, TestingError> {
+    let place = dir.join("tls");
+    let mut certificates = Certificates::create(&place)?;
+    if let Tls::Only(leaf) = tls {
+        let (certificate, key) = issue(&place, &place.join("own"), leaf)?;
+        certificates.certificate = certificate;
+        certificates.key = key;
+    }
     certificates.give_to_server_owner()?;
     let path = |path: &Path| path.display().to_string();
     Ok(vec![
