@@ -1,5 +1,7 @@
 //! Brings a recovery point, or a part of one, back to a directory.
 
+mod cluster;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,7 +11,7 @@ use std::{
 use rekindle_datasets::{
     DatasetRecord,
     postgres::{BASE, NAMED_LAST},
-    redis::{FileNames, RedisRecord, prepare_directory},
+    redis::{RedisRecord, prepare_point},
 };
 use rekindle_postgres::prepare_restored;
 use rekindle_vault::{
@@ -65,6 +67,11 @@ pub enum RestoredKind {
     PostgresDirectory {
         /// Of this major version.
         major: u32,
+    },
+    /// A directory for each shard of a Redis cluster, on which a node of a new one starts.
+    RedisCluster {
+        /// The directories, in the order of their slots.
+        shards: Vec<PathBuf>,
     },
     /// Files as they lie in the point.
     AsStored,
@@ -155,7 +162,11 @@ pub fn restore(vault: &Vault, request: &RestoreRequest) -> Result<RestoreOutcome
     let kind = if goal.postgres {
         postgres_directory(&request.to)?
     } else {
-        RestoredKind::AsStored
+        let known = goal.redis.as_ref();
+        let shards = known.and_then(|record| cluster::shards(record, &request.to));
+        shards.map_or(RestoredKind::AsStored, |shards| {
+            RestoredKind::RedisCluster { shards }
+        })
     };
     make_ready_for_its_server(&goal, &request.to)?;
     tracing::info!(point = %goal.snapshot.id, to = %request.to.display(), "restored");
@@ -177,8 +188,7 @@ fn make_ready_for_its_server(goal: &Goal, to: &Path) -> Result<(), RecoveryError
     let Some(record) = known.filter(|record| record.imported.is_none()) else {
         return Ok(());
     };
-    let (version, names) = (record.server_version(), FileNames::of(record));
-    prepare_directory(to, &version, record.append_only(), &names)
+    prepare_point(to, record)
         .map(drop)
         .map_err(|source| RecoveryError::NotLoadable {
             to: to.display().to_string(),
@@ -207,6 +217,7 @@ fn next_steps(kind: &RestoredKind, to: &Path) -> Vec<String> {
              before it serves anybody"
                 .to_owned(),
         ],
+        RestoredKind::RedisCluster { shards } => cluster::next_steps(shards),
         RestoredKind::AsStored => vec![format!("ls {to}")],
     }
 }

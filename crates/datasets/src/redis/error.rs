@@ -86,6 +86,20 @@ pub enum RedisError {
     /// The server keeps no append-only files.
     #[error("`include: [aof]`, but the server keeps no append-only files (`appendonly no`)")]
     NoAppendOnly,
+    /// Append-only files of a whole cluster.
+    #[error(
+        "`include: [aof]`, but the server is a node of a cluster, of which the RDB of every shard is captured"
+    )]
+    NoFilesOfClusters,
+    /// A node of a cluster that another node knows.
+    #[error("connect to a node of the cluster")]
+    NodeUnreachable(#[source] io::Error),
+    /// Nobody in the cluster has slots.
+    #[error("no node of the cluster serves any slots")]
+    NoShards,
+    /// Its nodes changed their roles while they were looked at.
+    #[error("{0}")]
+    ClusterChanged(String),
     /// Neither way to an RDB is open.
     #[error("no RDB can be had: over the replication protocol ({replication}), nor from its files")]
     NoWay {
@@ -140,6 +154,17 @@ impl RedisError {
             Self::NoDirectory(_) => {
                 "set `data_directory` of the dataset to where the server's `dir` is seen from here"
             }
+            Self::NoFilesOfClusters => "remove `aof` from `include`",
+            Self::NodeUnreachable(_) => {
+                "nodes of a cluster are reached where they say that they are (`CLUSTER NODES`): that must lead to them from \
+                 this machine, else set `cluster-announce-ip` and `cluster-announce-port` of each"
+            }
+            Self::ClusterChanged(_) => {
+                "after a failover, run it again; if it stays so, the addresses that nodes announce lead elsewhere from here"
+            }
+            Self::NoShards => {
+                "does `url` name a node of the right cluster? `redis-cli --cluster check` tells its state"
+            }
             Self::NoAppendOnly => "remove `aof` from `include`, or turn `appendonly` on",
             Self::NoWay { files, .. } => return files.hint(),
             Self::Files { .. } => "is `data_directory` that of this server?",
@@ -167,7 +192,7 @@ fn refusal_hint(message: &str) -> Option<&'static str> {
             "give the password by `password_file`, and the user, if not `default`, in the URL"
         }
         "NOPERM" => {
-            "its ACL needs: +ping +info +time +lastsave +select +dbsize +config|get +client +psync +sync +replconf +bgsave; for a \
+            "its ACL needs: +ping +info +time +lastsave +select +dbsize +config|get +client +psync +sync +replconf +bgsave, and in a cluster +cluster|nodes; for a \
              restore in place also +replicaof +role +config|set"
         }
         "LOADING" => "the server is still loading its data; run it again when it is done",

@@ -30,6 +30,19 @@ impl Info {
         self.get(name) == Some(value)
     }
 
+    /// Of the section `replication`: `master`, or `replica of HOST:PORT`; empty if it is not told.
+    pub fn role(&self) -> String {
+        match self.get("role") {
+            Some("slave") => format!(
+                "replica of {}:{}",
+                self.get("master_host").unwrap_or("?"),
+                self.get("master_port").unwrap_or("?")
+            ),
+            Some(role) => role.to_owned(),
+            None => String::new(),
+        }
+    }
+
     /// Keys by database, of the section `keyspace`: `db0:keys=5,expires=1,avg_ttl=0`.
     pub fn keys(&self) -> BTreeMap<u64, u64> {
         let count = |(name, value): (&String, &String)| {

@@ -17,7 +17,7 @@ use super::info::ServerVersion;
 use super::load::{Meeting, follows, free, load, persist, speech};
 use super::prepare::with_suffix;
 use super::rdb::{RdbError, RdbSummary, RdbVersion, read_rdb};
-use super::record::{LiveAside, LivePhase, RdbRecord, RedisAside};
+use super::record::{LiveAside, LivePhase, RdbRecord, RedisAside, RedisRecord};
 use super::sync::IncomingRdb;
 use super::undoing::{Undoing, undoing};
 use crate::{
@@ -37,21 +37,27 @@ pub struct Target {
 
 impl RedisServer {
     /// Looks at the server; refuses one that must not be restored into.
-    pub(super) fn target(&self, wanted: RdbVersion) -> Result<Target, RedisError> {
+    pub(super) fn target(
+        &self,
+        record: &RedisRecord,
+        wanted: RdbVersion,
+    ) -> Result<Target, RedisError> {
         let mut client = Client::connect(&self.options)?;
         let server = client.info("server")?;
         let version = ServerVersion::of(&server);
         let replication = client.info("replication")?;
         let refuse = |why: String| Err(RedisError::Unsuitable(why));
         if replication.is("role", "slave") {
+            let then = match record.was_master() {
+                true => " It was a master when it was backed up: there was a failover.",
+                false => "",
+            };
             return refuse(format!(
-                "this server is a replica of {}:{}: restore into its master, and it will follow",
-                replication.get("master_host").unwrap_or("?"),
-                replication.get("master_port").unwrap_or("?")
+                "this server is a {}: restore into its master, and it will follow.{then}",
+                replication.role()
             ));
         }
-        let is_cluster = server.is("redis_mode", "cluster") || server.is("server_mode", "cluster");
-        if is_cluster {
+        if super::cluster::is_node(&mut client)? {
             return refuse(
                 "this server is a node of a cluster, which takes no RDB while it runs; restore its files while it is \
                  stopped"
@@ -75,9 +81,10 @@ impl RedisServer {
         })
     }
 
-    pub(super) fn plan_live(&self, rdb: &RdbRecord) -> Result<InPlaceSteps, InPlaceError> {
+    pub(super) fn plan_live(&self, record: &DatasetRecord) -> Result<InPlaceSteps, InPlaceError> {
+        let (record, rdb) = rdb_of(record)?;
         let target = self
-            .target(rdb.summary.version)
+            .target(record, rdb.summary.version)
             .map_err(|error| self.refused(error))?;
         let shown = &self.options.shown;
         let mut steps = vec![
@@ -116,11 +123,11 @@ impl RedisServer {
     pub(super) fn restore_live(
         &self,
         source: &PointSource<'_>,
-        rdb: &RdbRecord,
         journal: &mut dyn Journal,
     ) -> Result<RestoredInPlace, InPlaceError> {
         let failed = |error| self.refused(error);
-        self.target(rdb.summary.version).map_err(failed)?;
+        let (record, rdb) = rdb_of(source.record)?;
+        self.target(record, rdb.summary.version).map_err(failed)?;
         self.make_state_directory()?;
         let name = format!(
             "{}-{}.rdb",
@@ -330,8 +337,8 @@ impl RedisServer {
     }
 }
 
-/// The RDB of a point's record.
-pub fn rdb_of(record: &DatasetRecord) -> Result<&RdbRecord, InPlaceError> {
+/// The Redis data of a point's record, and its RDB.
+fn rdb_of(record: &DatasetRecord) -> Result<(&RedisRecord, &RdbRecord), InPlaceError> {
     let refused = |reason: &str, hint: Option<&str>| InPlaceError::Refused {
         reason: reason.to_owned(),
         hint: hint.map(str::to_owned),
@@ -339,7 +346,7 @@ pub fn rdb_of(record: &DatasetRecord) -> Result<&RdbRecord, InPlaceError> {
     let DatasetRecord::Redis(record) = record else {
         return Err(refused("the point holds no Redis data there", None));
     };
-    let rdb = record.rdb.as_ref();
+    let rdb = record.rdb.as_ref().map(|rdb| (record, rdb));
     rdb.ok_or_else(|| {
         refused(
             "the point has append-only files and no RDB, and a running server takes an RDB only",

@@ -10,6 +10,7 @@ mod by_files;
 mod capture;
 mod check;
 mod client;
+mod cluster;
 mod error;
 mod import;
 mod info;
@@ -36,10 +37,11 @@ pub use address::{DEFAULT_PORT, Endpoint, RedisOptions};
 pub use aof::AofKind;
 pub use capture::DUMP_FILE;
 pub use check::{check_rdb, open_rdb};
+pub use cluster::{ClusterRecord, ShardRecord, SlotRange};
 pub use error::RedisError;
 pub use import::store_rdb;
 pub use info::ServerVersion;
-pub use prepare::{FileNames, prepare_directory};
+pub use prepare::{FileNames, prepare_directory, prepare_point};
 pub use rdb::{DatabaseKeys, RdbError, RdbFamily, RdbSummary, RdbVersion, read_rdb};
 pub use record::{
     AofFileRecord, AofRecord, LiveAside, LivePhase, RdbRecord, RdbWay, RedisAside, RedisRecord,
@@ -192,32 +194,49 @@ impl Dataset for RedisServer {
         let info = client.info("server").map_err(|error| self.failed(error))?;
         let settings = Settings::read(&mut client).map_err(|error| self.failed(error))?;
         let version = ServerVersion::of(&info);
+        let replication = client.info("replication");
+        let replication = replication.map_err(|error| self.failed(error))?;
         let mut record = RedisRecord {
             server: version.name.clone(),
             version: version.version.clone(),
             settings: settings.clone().into_map(),
+            role: replication.role(),
             ..RedisRecord::default()
         };
-        let mut capture = Capture {
-            server: self,
-            backup,
-            context,
-            client,
-            version,
-            settings,
-        };
         let wants = |part| self.include.contains(&part);
-        if wants(RedisPart::Rdb) {
-            record.rdb = Some(capture.rdb()?);
+        let is_node = cluster::is_node(&mut client).map_err(|error| self.failed(error))?;
+        if is_node && wants(RedisPart::Aof) {
+            return Err(self.failed(RedisError::NoFilesOfClusters));
         }
-        if wants(RedisPart::Aof) {
-            record.aof = Some(capture.aof()?);
+        if is_node {
+            record.cluster = Some(self.capture_cluster(&mut client, backup, context)?);
+        } else {
+            let mut capture = Capture {
+                server: self,
+                backup,
+                context,
+                client,
+                version,
+                settings,
+            };
+            if wants(RedisPart::Rdb) {
+                record.rdb = Some(capture.rdb()?);
+            }
+            if wants(RedisPart::Aof) {
+                record.aof = Some(capture.aof()?);
+            }
         }
         backup.wait_for_files()?;
         let as_of = record.as_of();
+        let mut warnings = record.remarks();
+        warnings.extend(record.role_change(context.previous));
         Ok(Captured {
-            warnings: record.remarks(),
-            partly: Vec::new(),
+            warnings,
+            partly: record
+                .cluster
+                .iter()
+                .flat_map(ClusterRecord::partly)
+                .collect(),
             as_of,
             beside: AddedBytes::default(),
             record: DatasetRecord::Redis(record),
@@ -228,7 +247,7 @@ impl Dataset for RedisServer {
         ensure_whole(source)?;
         match self.is_down() {
             true => self.plan_files(source.record),
-            false => self.plan_live(live::rdb_of(source.record)?),
+            false => self.plan_live(source.record),
         }
     }
 
@@ -253,7 +272,7 @@ impl Dataset for RedisServer {
         ensure_whole(source)?;
         match self.prepare_in_place(source, journal)? {
             Some(candidate) => candidate.swap(journal),
-            None => self.restore_live(source, live::rdb_of(source.record)?, journal),
+            None => self.restore_live(source, journal),
         }
     }
 
@@ -279,7 +298,23 @@ fn own(aside: &Aside) -> Result<&RedisAside, InPlaceError> {
     }
 }
 
+/// Refuses what cannot be restored in place: a part of the data, and a whole cluster.
 fn ensure_whole(source: &PointSource<'_>) -> Result<(), InPlaceError> {
+    if let DatasetRecord::Redis(record) = source.record
+        && let Some(cluster) = &record.cluster
+    {
+        return Err(InPlaceError::Refused {
+            reason: format!(
+                "the point holds the {} shards of a cluster, and a cluster is not restored in place",
+                cluster.shards.len()
+            ),
+            hint: Some(
+                "`restore --to DIR` makes a directory of each shard that a node of a new cluster starts on, with its slots, and \
+                 shows the commands"
+                    .to_owned(),
+            ),
+        });
+    }
     match &source.part {
         None => Ok(()),
         Some(part) => Err(InPlaceError::Refused {

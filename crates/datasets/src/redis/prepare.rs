@@ -57,6 +57,24 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.contains('/') && name != "." && name != ".."
 }
 
+/// Makes the files of a point, as a restore wrote them, such that the server they were captured of starts on them; of a
+/// cluster the directory of each shard.
+///
+/// # Errors
+/// As [`prepare_directory`].
+pub fn prepare_point(directory: &Path, record: &RedisRecord) -> Result<Vec<String>, RedisError> {
+    let (version, names) = (record.server_version(), FileNames::of(record));
+    let prepare = |place: &Path| prepare_directory(place, &version, record.append_only(), &names);
+    let Some(cluster) = &record.cluster else {
+        return prepare(directory);
+    };
+    let mut done = Vec::new();
+    for shard in &cluster.shards {
+        done.extend(prepare(&directory.join(&shard.directory))?);
+    }
+    Ok(done)
+}
+
 /// Makes a directory with a point's files, as a restore wrote them, one on which a server of this version starts with
 /// the restored data. Returns what was done, in words. May be called again.
 ///

@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::aof::AofKind;
+use super::cluster::ClusterRecord;
 use super::info::ServerVersion;
 use super::rdb::RdbSummary;
+use crate::DatasetRecord;
 use crate::files::FilesAside;
 
 /// A captured Redis or Valkey server. Fields are added, never renamed or reused.
@@ -26,6 +28,12 @@ pub struct RedisRecord {
     pub rdb: Option<RdbRecord>,
     /// The append-only files.
     pub aof: Option<AofRecord>,
+    /// What the server was among others: `master`, or `replica of HOST:PORT`; empty if that is not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub role: String,
+    /// The shards, if the server was a node of a cluster. Then there is neither `rdb` nor `aof`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterRecord>,
     /// The file that the RDB was imported from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imported: Option<String>,
@@ -54,13 +62,37 @@ impl RedisRecord {
     pub fn as_of(&self) -> Option<Timestamp> {
         let rdb = self.rdb.as_ref().map(|rdb| rdb.as_of);
         let aof = self.aof.as_ref().map(|aof| aof.as_of);
-        rdb.into_iter().chain(aof).min()
+        let cluster = self.cluster.as_ref().and_then(ClusterRecord::as_of);
+        rdb.into_iter().chain(aof).chain(cluster).min()
+    }
+
+    /// Whether it followed nobody.
+    #[must_use]
+    pub fn was_master(&self) -> bool {
+        self.role == "master"
+    }
+
+    /// A failover since an earlier point, in words.
+    pub(crate) fn role_change(&self, previous: Option<&DatasetRecord>) -> Option<String> {
+        let Some(DatasetRecord::Redis(previous)) = previous else {
+            return None;
+        };
+        let is_new = previous.was_master() && !self.was_master() && !self.role.is_empty();
+        is_new.then(|| {
+            format!(
+                "the server was a master at the last backup, and is a {} now: after a failover `url` should name the new master, \
+                 into which alone can be restored",
+                self.role
+            )
+        })
     }
 
     /// What a person should know of it, though it is no error.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
-        let rdb = self.rdb.iter().flat_map(|rdb| rdb.summary.remarks());
+        let shards = self.cluster.iter().flat_map(|cluster| &cluster.shards);
+        let rdbs = self.rdb.iter().chain(shards.map(|shard| &shard.rdb));
+        let rdb = rdbs.flat_map(|rdb| rdb.summary.remarks());
         let preambles = self.aof.iter().flat_map(|aof| &aof.files);
         let preambles = preambles.filter_map(|file| file.rdb.as_ref());
         rdb.chain(preambles.flat_map(RdbSummary::remarks)).collect()

@@ -69,6 +69,14 @@ pub fn server(redis: &Redis, more: &str, state: &Path) -> RedisServer {
 }
 
 pub fn capture(vault: &Vault, server: &RedisServer) -> Result<Point, CaptureError> {
+    capture_after(vault, server, None)
+}
+
+pub fn capture_after(
+    vault: &Vault,
+    server: &RedisServer,
+    previous: Option<&DatasetRecord>,
+) -> Result<Point, CaptureError> {
     let options = BackupOptions {
         threads: Some(1),
         ..BackupOptions::default()
@@ -77,7 +85,7 @@ pub fn capture(vault: &Vault, server: &RedisServer) -> Result<Point, CaptureErro
     let context = CaptureContext {
         at: TreePath::new(AT).unwrap(),
         label: "test".into(),
-        previous: None,
+        previous,
         progress: &Progress::default(),
     };
     let captured = server.capture(&backup, &context)?;

@@ -15,7 +15,7 @@ use rekindle_testing::temp_dir;
 use rekindle_vault::store::LocalStore;
 use rekindle_vault::{Progress, Vault};
 
-use super::common::{Point, Remembered, capture, new_vault, password, server};
+use super::common::{Point, Remembered, capture, capture_after, new_vault, password, server};
 
 fn start(flavour: Flavour, append_only: &str) -> Redis {
     Redis::builder(flavour)
@@ -185,6 +185,36 @@ fn a_replica_is_refused_and_replicas_follow() {
             sleep(Duration::from_millis(20));
         }
         assert_eq!(replica.call("GET a").unwrap().text(), "old", "{flavour}");
+    }
+}
+
+#[test]
+fn a_failover_since_the_backup_is_told() {
+    for flavour in Flavour::available() {
+        let dir = temp_dir().unwrap();
+        let vault = new_vault(&dir.path().join("vault"));
+        let (old, new) = (start(flavour, "no"), start(flavour, "no"));
+        old.call("SET a old").unwrap();
+        let dataset = server(&old, "", &dir.path().join("state"));
+        let point = capture(&vault, &dataset).unwrap();
+        // As Sentinel does: another one is the master now, and this one follows it.
+        let follow = format!("REPLICAOF 127.0.0.1 {}", new.port());
+        old.call(&follow).unwrap();
+        old.wait_for_info("master_link_status", "up").unwrap();
+        let progress = Arc::new(Progress::default());
+        let refused = dataset.plan_in_place(&point.source(&progress));
+        let text = refused.err().unwrap().to_string();
+        let master = format!("replica of 127.0.0.1:{}", new.port());
+        assert!(text.contains(&master), "{flavour}: {text}");
+        assert!(text.contains("there was a failover"), "{flavour}: {text}");
+        let later = capture_after(&vault, &dataset, Some(&point.record)).unwrap();
+        let warnings = &later.captured().warnings;
+        assert!(warnings[0].contains(&master), "{flavour}: {warnings:?}");
+        let again = capture_after(&vault, &dataset, Some(&later.record)).unwrap();
+        let warnings = &again.captured().warnings;
+        assert!(warnings.is_empty(), "told once: {flavour}: {warnings:?}");
+        let promoted = server(&new, "", &dir.path().join("state"));
+        promoted.plan_in_place(&point.source(&progress)).unwrap();
     }
 }
 

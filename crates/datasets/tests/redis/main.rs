@@ -8,6 +8,7 @@
 
 mod by_files;
 mod capture;
+mod cluster;
 mod common;
 mod failures;
 mod in_place;

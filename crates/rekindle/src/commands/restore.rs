@@ -238,6 +238,9 @@ fn write_outcome(
     }
     let what = match outcome.kind {
         RestoredKind::PostgresDirectory { major } => format!("a PostgreSQL {major} data directory"),
+        RestoredKind::RedisCluster { shards } => {
+            format!("the {} shards of a Redis cluster", shards.len())
+        }
         RestoredKind::AsStored => "files as they were stored".to_owned(),
     };
     writeln!(out, "restored recovery point {}", point_line(point))?;

@@ -1,6 +1,7 @@
 //! Redis and Valkey servers of one's own.
 
 mod client;
+mod cluster;
 mod data;
 mod flavour;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use client::{Connection, Value};
+pub use cluster::Cluster;
 pub use data::FILLED;
 pub use flavour::Flavour;
 
@@ -236,6 +238,13 @@ impl Redis {
         self.wait("it did not become ready", |server| {
             matches!(server.call("DBSIZE"), Ok(Value::Int(_)))
         })
+    }
+
+    /// What it was started with of a setting; empty if it was not set.
+    fn setting(&self, name: &str) -> &str {
+        let all = self.settings.iter().rev();
+        let found = all.clone().find(|(own, _)| own == name);
+        found.map_or("", |(_, value)| value)
     }
 
     /// Changes a setting for the next start.
