@@ -48,11 +48,12 @@ fn server(
         return Ok(None);
     }
     let comm = process.path().join("comm");
-    let Some(name) =
-        of_living(fs::read_to_string(&comm)).map_err(|error| unseen(directory, &comm, &error))?
-    else {
+    // A name is cut after 15 bytes, which may be in the middle of a letter.
+    let name = of_living(fs::read(&comm)).map_err(|error| unseen(directory, &comm, &error))?;
+    let Some(name) = name else {
         return Ok(None);
     };
+    let name = String::from_utf8_lossy(&name);
     let name = name.trim_end();
     if !PROGRAMS.iter().any(|program| name.starts_with(program)) {
         return Ok(None);
@@ -115,10 +116,14 @@ mod tests {
         }
 
         fn process(&self, id: &str, name: &str, works_in: &str) {
+            self.process_of_bytes(id, name.as_bytes(), works_in);
+        }
+
+        fn process_of_bytes(&self, id: &str, name: &[u8], works_in: &str) {
             let place = self.0.path().join("proc").join(id);
             fs::create_dir_all(&place).unwrap();
             symlink(format!("../../{works_in}"), place.join("cwd")).unwrap();
-            rekindle_vault::durable::replace(&place.join("comm"), name.as_bytes(), 0o600).unwrap();
+            rekindle_vault::durable::replace(&place.join("comm"), name, 0o600).unwrap();
         }
 
         fn look(&self) -> Result<Option<String>, InPlaceError> {
@@ -138,6 +143,7 @@ mod tests {
         let kernel = Kernel::new();
         kernel.process("7", "redis-server\n", "elsewhere");
         kernel.process("8", "bash\n", "data");
+        kernel.process_of_bytes("11", b"sauvegarde-\xc3\xa9l\xc3", "data");
         kernel.process("9", "valkey-server\n", "ended");
         assert_eq!(kernel.look().unwrap(), None);
         kernel.process("10", "valkey-server\n", "data");
