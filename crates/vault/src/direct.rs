@@ -8,6 +8,7 @@
 use std::{
     fs::File,
     io,
+    ops::Range,
     os::unix::fs::FileExt,
     slice,
     sync::atomic::{AtomicBool, Ordering},
@@ -51,9 +52,12 @@ impl AlignedBuffer {
     }
 }
 
-/// Whether a write of this place and length can go past the cache.
-pub(crate) fn is_aligned(offset: u64, length: usize) -> bool {
-    offset.is_multiple_of(ALIGNMENT as u64) && length.is_multiple_of(ALIGNMENT)
+/// Of `length` bytes that belong at `offset` of a file, those that fill whole aligned blocks and can go past the cache;
+/// empty if they fill none. What is before and behind shares its blocks with other bytes.
+pub(crate) fn aligned_part(offset: u64, length: usize) -> Range<usize> {
+    let start = (offset.wrapping_neg() % ALIGNMENT as u64) as usize;
+    let end = length.saturating_sub(((offset + length as u64) % ALIGNMENT as u64) as usize);
+    if start < end { start..end } else { 0..0 }
 }
 
 /// Writes the beginning of `content`, as much of it as is aligned, to an empty file past the cache;
@@ -133,10 +137,31 @@ mod tests {
             let content: Vec<u8> = (0..length).map(|i: usize| (i / 7) as u8).collect();
             let file = File::create(&path).unwrap();
             let written = write_beginning(&file, &content).unwrap();
-            assert!(written <= length && is_aligned(0, written));
+            assert!(written <= length && written.is_multiple_of(ALIGNMENT));
             file.write_all_at(&content[written..], written as u64)
                 .unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn only_whole_blocks_go_past_the_cache() {
+        let block = ALIGNMENT;
+        for (offset, length, part) in [
+            (0, block, 0..block),
+            (block, 2 * block, 0..2 * block),
+            (1, block, 0..0),
+            (1, 2 * block - 1, block - 1..2 * block - 1),
+            (block - 1, 2 * block, 1..block + 1),
+            (block + 5, 3 * block, block - 5..3 * block - 5),
+            (7, 5, 0..0),
+            (0, 0, 0..0),
+        ] {
+            assert_eq!(
+                aligned_part(offset as u64, length),
+                part,
+                "{offset} {length}"
+            );
         }
     }
 

@@ -99,56 +99,66 @@ impl<'a> Files<'a> {
         self.progress.did_file();
     }
 
-    /// Whether a piece of this file may go past the cache.
-    pub fn may_be_direct(&self, number: u32, offset: u64, length: usize) -> bool {
-        let size = self.plan.files[number as usize].node.size;
+    /// Whether what is written to this file may go past the cache.
+    pub fn may_be_direct(&self, number: u32) -> bool {
         self.direct.is_there()
-            && size >= direct::WORTHWHILE_BYTES
-            && direct::is_aligned(offset, length)
+            && self.plan.files[number as usize].node.size >= direct::WORTHWHILE_BYTES
     }
 
-    /// Counts pieces that are all zeros and need no writing: the file is made in its full length.
-    pub fn skip(&self, number: u32) -> Result<Option<Arc<OpenFile>>, RestoreError> {
+    /// Leaves a hole where a piece is all zeros, or lost: the file is made in its full length.
+    pub fn skip(&self, number: u32, offset: u64, length: usize) -> Result<(), RestoreError> {
         let file = self.open(number)?;
-        self.count_off(number, 1, file)
+        let blocks = direct::aligned_part(offset, length);
+        if self.is_allocated(number) && !blocks.is_empty() {
+            // What cannot be given back reads as zeros too.
+            let length = (blocks.end - blocks.start) as u64;
+            give_back(&file.cached, offset + blocks.start as u64, length);
+        }
+        Ok(())
     }
 
-    /// Writes bytes that are `pieces` pieces of the plan. Returns the file if it is whole now.
-    /// Aligned bytes of large files go past the cache if `bytes` lie in an aligned buffer.
-    pub fn write(
-        &self,
-        number: u32,
-        offset: u64,
-        bytes: &[u8],
-        pieces: u32,
-    ) -> Result<Option<Arc<OpenFile>>, RestoreError> {
+    /// Writes bytes through the cache.
+    pub fn write(&self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), RestoreError> {
         let file = self.open(number)?;
-        let written = match &file.direct {
-            Some(direct) if direct::is_aligned(offset, bytes.len()) && is_aligned_memory(bytes) => {
-                self.direct.write(direct, bytes, offset)
+        let written = file.cached.write_all_at(bytes, offset);
+        written.map_err(RestoreError::target("write", &self.path(number)))
+    }
+
+    /// Writes bytes of a large file, which lie in memory as they will in the file's blocks: whole blocks past the cache,
+    /// what is before and behind through it.
+    pub fn write_run(&self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), RestoreError> {
+        let file = self.open(number)?;
+        let written = self.write_past_the_cache(&file, offset, bytes);
+        written.map_err(RestoreError::target("write", &self.path(number)))
+    }
+
+    fn write_past_the_cache(&self, file: &OpenFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let part = direct::aligned_part(offset, bytes.len());
+        let (from, to) = (part.start, part.end);
+        let is_written = match &file.direct {
+            Some(direct) if from < to && is_aligned_memory(&bytes[from..to]) => {
+                let offset = offset + from as u64;
+                self.direct.write(direct, &bytes[from..to], offset)?
             }
-            _ => Ok(false),
+            _ => false,
         };
-        let written = written.and_then(|past_the_cache| {
-            if past_the_cache {
-                Ok(())
-            } else {
-                file.cached.write_all_at(bytes, offset)
-            }
-        });
-        written.map_err(RestoreError::target("write", &self.path(number)))?;
-        self.count_off(number, pieces, file)
+        if !is_written {
+            return file.cached.write_all_at(bytes, offset);
+        }
+        file.cached.write_all_at(&bytes[..from], offset)?;
+        file.cached.write_all_at(&bytes[to..], offset + to as u64)
     }
 
-    fn count_off(
+    /// Counts pieces of a file that are written. Returns the file if it is whole now.
+    pub fn count_off(
         &self,
         number: u32,
         pieces: u32,
-        file: Arc<OpenFile>,
     ) -> Result<Option<Arc<OpenFile>>, RestoreError> {
         if self.remaining[number as usize].fetch_sub(pieces, Ordering::AcqRel) != pieces {
             return Ok(None);
         }
+        let file = self.open(number)?;
         let (path, node) = (self.path(number), &self.plan.files[number as usize].node);
         metadata::apply_to_file(&file.cached, &path, node, self.ownership)
             .map_err(RestoreError::target("set owner, mode and times of", &path))?;
@@ -186,6 +196,9 @@ impl<'a> Files<'a> {
                 if is_new {
                     file.set_len(size)?;
                 }
+                if is_new && self.is_allocated(number) {
+                    allocate(&file, size)?;
+                }
                 Ok(file)
             })
             .map_err(RestoreError::target("make the file", &path))?;
@@ -200,6 +213,13 @@ impl<'a> Files<'a> {
             shard.open.remove(&oldest);
         }
         Ok(file)
+    }
+
+    /// Whether all blocks of a file are asked for before it is written: a large one without holes. Several threads write to
+    /// blocks that are there at the same time, and to a hole one after another. Source: ext4's `ext4_dio_write_checks`.
+    fn is_allocated(&self, number: u32) -> bool {
+        let file = &self.plan.files[number as usize];
+        file.node.size >= direct::WORTHWHILE_BYTES && !file.has_holes
     }
 
     /// Opens a large file once more, for writes past the cache; `None` where that cannot be.
@@ -226,6 +246,28 @@ impl OpenFile {
     /// As the file system failed.
     pub fn sync(&self) -> io::Result<()> {
         self.cached.sync_all()
+    }
+}
+
+/// Asks for the blocks of a file of this length, as far as the file system can do that ahead.
+fn allocate(file: &File, length: u64) -> io::Result<()> {
+    use rustix::{
+        fs::{FallocateFlags, fallocate},
+        io::Errno,
+    };
+    match fallocate(file, FallocateFlags::empty(), 0, length) {
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => Err(errno.into()),
+        // It can be written all the same.
+        _ => Ok(()),
+    }
+}
+
+/// Gives blocks of a file back, which then reads as zeros there.
+fn give_back(file: &File, offset: u64, length: u64) {
+    use rustix::fs::{FallocateFlags, fallocate};
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    if let Err(errno) = fallocate(file, flags, offset, length) {
+        tracing::debug!(%errno, "a hole takes room");
     }
 }
 

@@ -43,6 +43,18 @@ pub(super) struct Piece {
 pub(super) struct Entry {
     pub path: PathBuf,
     pub node: Node,
+    /// Of a file: whether some of it is all zeros, or lost, and takes no room.
+    pub has_holes: bool,
+}
+
+impl Entry {
+    fn new(path: PathBuf, node: Node) -> Self {
+        Self {
+            path,
+            node,
+            has_holes: false,
+        }
+    }
 }
 
 /// Device, inode and content of a file with several names. Two entries of one inode whose content differs were read at
@@ -336,10 +348,7 @@ impl Planner<'_> {
         match node.kind {
             NodeKind::Dir => {
                 let subtree = node.subtree;
-                self.plan.directories.push(Entry {
-                    path: path.clone(),
-                    node,
-                });
+                self.plan.directories.push(Entry::new(path.clone(), node));
                 let Some(subtree) = subtree else {
                     return Ok(());
                 };
@@ -368,7 +377,11 @@ impl Planner<'_> {
                     Ok(size) => {
                         self.plan.bytes += size;
                         self.plan.piece_counts.push(content.len() as u32);
-                        self.plan.files.push(Entry { path, node });
+                        self.plan.files.push(Entry {
+                            path,
+                            node,
+                            has_holes: self.plan.needed_bytes - before.1 < size,
+                        });
                     }
                     // The others are restored all the same.
                     Err(error) => {
@@ -385,7 +398,7 @@ impl Planner<'_> {
                 Ok(())
             }
             _ => {
-                self.plan.others.push(Entry { path, node });
+                self.plan.others.push(Entry::new(path, node));
                 Ok(())
             }
         }
@@ -432,6 +445,7 @@ impl Planner<'_> {
         self.plan.files.push(Entry {
             path: path.to_owned(),
             node: node.clone(),
+            has_holes: true,
         });
         self.plan.damages.push(FileDamage {
             path: path.to_owned(),

@@ -1,4 +1,7 @@
 //! Consecutive pieces of a large file, gathered into writes that go past the page cache.
+//!
+//! Pieces begin and end anywhere, the device takes whole blocks at whole places. So the buffer stands for a stretch of the
+//! file that begins at a block, and only what shares its block with bytes that are not in it goes through the cache.
 
 use std::sync::Arc;
 
@@ -9,7 +12,7 @@ use super::{
     files::{Files, MOST_WHOLE_BYTES, OpenFile},
     plan::{Piece, Plan},
 };
-use crate::direct::{AlignedBuffer, PIECE_BYTES};
+use crate::direct::{ALIGNMENT, AlignedBuffer, PIECE_BYTES};
 
 /// One thread's way into files.
 pub(super) struct Writer<'a> {
@@ -21,13 +24,35 @@ pub(super) struct Writer<'a> {
     run: Option<Run>,
 }
 
-/// What is in the buffer.
+/// Consecutive pieces of a file, of which a part may be written already.
 #[derive(Clone, Copy)]
 struct Run {
     file: u32,
-    offset: u64,
-    bytes: usize,
+    /// The place in the file that the buffer's beginning stands for; a multiple of [`ALIGNMENT`].
+    base: u64,
+    /// Where in the buffer the bytes begin that are not written yet.
+    from: usize,
+    /// Where in the buffer they end, and the next piece goes on.
+    to: usize,
+    /// All pieces of the run, those that are written too: they count when it ends.
     pieces: u32,
+}
+
+impl Run {
+    fn beginning_at(file: u32, offset: u64) -> Self {
+        let from = (offset % ALIGNMENT as u64) as usize;
+        Self {
+            file,
+            base: offset - from as u64,
+            from,
+            to: from,
+            pieces: 0,
+        }
+    }
+
+    fn goes_on_at(&self, file: u32, offset: u64) -> bool {
+        self.file == file && self.base + self.to as u64 == offset
+    }
 }
 
 impl<'a> Writer<'a> {
@@ -51,39 +76,56 @@ impl<'a> Writer<'a> {
         if self.files.is_all(file, plain.len()) {
             return self.files.make_whole(file, plain);
         }
-        if plain.len() > PIECE_BYTES || !self.files.may_be_direct(file, offset, plain.len()) {
-            let whole = self.files.write(file, offset, plain, 1)?;
-            return self.pass_on(file, whole);
+        if !self.files.may_be_direct(file) {
+            self.files.write(file, offset, plain)?;
+            return self.count(file, 1);
         }
-        let fits = self.run.is_some_and(|run| {
-            run.file == file
-                && run.offset + run.bytes as u64 == offset
-                && run.bytes + plain.len() <= PIECE_BYTES
-        });
-        if !fits {
-            self.flush()?;
-        }
-        let mut run = self.run.unwrap_or(Run {
-            file,
-            offset,
-            bytes: 0,
-            pieces: 0,
-        });
-        self.buffer.bytes_mut()[run.bytes..run.bytes + plain.len()].copy_from_slice(plain);
-        run.bytes += plain.len();
+        let mut run = match self.run {
+            Some(run) if run.goes_on_at(file, offset) => run,
+            _ => {
+                self.flush()?;
+                Run::beginning_at(file, offset)
+            }
+        };
+        // It is no run until all of the piece is in it: what fails on the way is not tried again by the last flush.
+        self.run = None;
+        self.fill(&mut run, plain)?;
         run.pieces += 1;
         self.run = Some(run);
-        if run.bytes == PIECE_BYTES {
-            self.flush()
-        } else {
-            Ok(())
+        Ok(())
+    }
+
+    /// Puts a piece behind a run, and writes each full buffer.
+    fn fill(&mut self, run: &mut Run, mut plain: &[u8]) -> Result<(), RestoreError> {
+        while !plain.is_empty() {
+            let (now, rest) = plain.split_at(plain.len().min(PIECE_BYTES - run.to));
+            self.buffer.bytes_mut()[run.to..run.to + now.len()].copy_from_slice(now);
+            run.to += now.len();
+            plain = rest;
+            if run.to == PIECE_BYTES {
+                self.write_out(run)?;
+                *run = Run {
+                    base: run.base + PIECE_BYTES as u64,
+                    from: 0,
+                    to: 0,
+                    ..*run
+                };
+            }
         }
+        Ok(())
+    }
+
+    fn write_out(&self, run: &Run) -> Result<(), RestoreError> {
+        let bytes = &self.buffer.bytes()[run.from..run.to];
+        let offset = run.base + run.from as u64;
+        self.files.write_run(run.file, offset, bytes)
     }
 
     /// Counts a piece that is all zeros and stays a hole.
     pub fn skip(&mut self, piece: &Piece) -> Result<(), RestoreError> {
-        let whole = self.files.skip(piece.file)?;
-        self.pass_on(piece.file, whole)
+        let length = piece.blob().plain_length() as usize;
+        self.files.skip(piece.file, piece.file_offset, length)?;
+        self.count(piece.file, 1)
     }
 
     /// Writes what has been gathered.
@@ -91,14 +133,15 @@ impl<'a> Writer<'a> {
         let Some(run) = self.run.take() else {
             return Ok(());
         };
-        let bytes = &self.buffer.bytes()[..run.bytes];
-        let whole = self.files.write(run.file, run.offset, bytes, run.pieces)?;
-        self.pass_on(run.file, whole)
+        self.write_out(&run)?;
+        self.count(run.file, run.pieces)
     }
 
-    /// Hands a whole file to whoever makes it durable.
-    fn pass_on(&self, number: u32, whole: Option<Arc<OpenFile>>) -> Result<(), RestoreError> {
-        let Some(file) = whole else { return Ok(()) };
+    /// Counts pieces of a file that are written; hands a whole file to whoever makes it durable.
+    fn count(&self, number: u32, pieces: u32) -> Result<(), RestoreError> {
+        let Some(file) = self.files.count_off(number, pieces)? else {
+            return Ok(());
+        };
         self.files.count_whole();
         let size = self.plan.files[number as usize].node.size;
         if size < MOST_WHOLE_BYTES as u64 {
