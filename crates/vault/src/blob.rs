@@ -100,7 +100,8 @@ impl Compressor {
 /// zstd's blocks hold at most 128 KiB and take at least 4 bytes, so nothing grows more than this. Source: RFC 8878, 3.1.1.2.
 const MOST_RATIO: usize = 1 << 15;
 
-/// Decompresses into `out`, which must turn out to be `expected` bytes long. A length that lies costs no memory.
+/// Decompresses into `out`, which must turn out to be `expected` bytes long. A length that lies costs no memory. What is in
+/// `out` after an error means nothing.
 ///
 /// # Errors
 /// zstd's reason, or the length that came out instead.
@@ -108,11 +109,12 @@ pub fn decompress(stored: &[u8], expected: usize, out: &mut Vec<u8>) -> Result<(
     thread_local! {
         static CONTEXT: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
     }
-    out.clear();
     if expected > stored.len().saturating_mul(MOST_RATIO) {
+        out.clear();
         let stored = stored.len();
         return Err(format!("{stored} bytes cannot grow to {expected}"));
     }
+    // What is in it already is written over, and need not be zeroed first.
     out.resize(expected, 0);
     let length = CONTEXT
         .with_borrow_mut(|context| context.decompress(&mut out[..], stored))

@@ -12,7 +12,7 @@ use aes::{
     },
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use poly1305::Poly1305;
+use poly1305::{Poly1305, universal_hash::UniversalHash};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -136,9 +136,7 @@ impl Key {
         let mut one_time = Zeroizing::new([0; 32]);
         one_time[..16].copy_from_slice(&self.mac_r);
         one_time[16..].copy_from_slice(&nonce);
-        Poly1305::new(&Array::from(*one_time))
-            .compute_unpadded(body)
-            .into()
+        authenticate(Poly1305::new(&Array::from(*one_time)), body)
     }
 
     /// A secret for another purpose, which tells nothing of this key.
@@ -207,6 +205,14 @@ fn clear_unused_bits(r: &mut [u8]) {
     }
 }
 
+/// The authentication code of `body`. `compute_unpadded` alone takes block by block; asked for many, the library takes four
+/// at a time where the processor can.
+fn authenticate(mut state: Poly1305, body: &[u8]) -> [u8; MAC_BYTES] {
+    let (blocks, rest) = poly1305::Block::slice_as_chunks(body);
+    state.update(blocks);
+    state.compute_unpadded(rest).into()
+}
+
 fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
 }
@@ -223,6 +229,16 @@ mod tests {
             let mut sealed = key.seal(&plain).unwrap();
             assert_eq!(sealed.len(), plain.len() + OVERHEAD_BYTES);
             assert_eq!(key.open_in_place(&mut sealed).unwrap(), &plain[..]);
+        }
+    }
+
+    #[test]
+    fn blocks_by_fours_have_the_code_that_they_have_one_by_one() {
+        let bytes: Vec<u8> = (0..4200).map(|i| (i * 31 % 251) as u8).collect();
+        for length in (0..300).chain([4095, 4096, 4097, 4200]) {
+            let fresh = || Poly1305::new(&Array::from([length as u8 | 1; 32]));
+            let alone: [u8; MAC_BYTES] = fresh().compute_unpadded(&bytes[..length]).into();
+            assert_eq!(authenticate(fresh(), &bytes[..length]), alone, "{length}");
         }
     }
 
