@@ -4,7 +4,8 @@
 //! lists of blobs say what of a file is still there as it was.
 
 use std::{
-    collections::{HashMap, HashSet},
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, HashSet},
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
     path::Path,
@@ -12,7 +13,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backup, packer::Added, tree_builder::TreeBuilder};
+use super::{
+    Backup,
+    frozen::Frozen,
+    packer::{Added, Packer},
+    tree_builder::TreeBuilder,
+};
 use crate::{
     error::VaultError,
     id::Id,
@@ -90,10 +96,10 @@ impl Backup {
     /// paths of `without`.
     #[must_use]
     pub fn files_below(&self, path: &TreePath, without: &[TreePath]) -> (u64, u64) {
-        let tree = self.tree();
+        let tree = self.shared.tree();
         let mut totals = (0, 0);
-        if let Some(below) = tree.find(path) {
-            count(below, path, without, &mut totals);
+        if let Some(below) = Now::at(&tree, path) {
+            below.count(path, without, &mut totals);
         }
         totals
     }
@@ -125,22 +131,16 @@ impl Backup {
         let mut walk = Walk {
             vault: &self.vault,
             index: &self.index,
+            packer: &self.shared.packer,
             without,
             change: TreeChange::default(),
             gone: HashMap::new(),
             appeared: HashSet::new(),
             endings: Endings::default(),
         };
-        let tree = self.tree();
-        walk.directory(tree.find(path), Some(tree_id), path)?;
+        let tree = self.shared.tree();
+        walk.directory(Now::at(&tree, path), Some(tree_id), path)?;
         Ok(Some(walk.finish()))
-    }
-
-    fn tree(&self) -> std::sync::MutexGuard<'_, TreeBuilder> {
-        self.shared
-            .tree
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -154,17 +154,95 @@ impl Added {
     }
 }
 
-fn count(at: &TreeBuilder, path: &TreePath, without: &[TreePath], totals: &mut (u64, u64)) {
-    if without.contains(path) {
-        return;
+/// A directory of the running backup, which is complete or not.
+#[derive(Clone, Copy)]
+enum Now<'a> {
+    Open(&'a TreeBuilder),
+    Frozen(&'a Frozen),
+}
+
+/// What is in it.
+struct Entries<'a> {
+    others: Cow<'a, BTreeMap<Vec<u8>, Node>>,
+    directories: BTreeMap<&'a [u8], Now<'a>>,
+}
+
+impl<'a> Now<'a> {
+    fn of(tree: &'a TreeBuilder) -> Self {
+        match &tree.frozen {
+            Some(frozen) => Self::Frozen(frozen),
+            None => Self::Open(tree),
+        }
     }
-    for node in at.others.values().filter(|node| is_file(node)) {
-        totals.0 += 1;
-        totals.1 += node.size;
+
+    fn at(root: &'a TreeBuilder, path: &TreePath) -> Option<Self> {
+        let mut names = path.names();
+        names.try_fold(Self::of(root), Self::directory)
     }
-    for (name, below) in &at.directories {
-        if let Some(path) = path.join(OsStr::from_bytes(name)) {
-            count(below, &path, without, totals);
+
+    fn directory(self, name: &[u8]) -> Option<Self> {
+        match self {
+            Self::Open(tree) => tree.directories.get(name).map(Self::of),
+            Self::Frozen(frozen) => {
+                let below = &frozen.below;
+                let at = below.binary_search_by(|(there, _)| there.as_slice().cmp(name));
+                at.ok().map(|at| Self::Frozen(&below[at].1))
+            }
+        }
+    }
+
+    fn directories(self) -> BTreeMap<&'a [u8], Self> {
+        match self {
+            Self::Open(tree) => {
+                let all = tree.directories.iter();
+                all.map(|(name, below)| (name.as_slice(), Self::of(below)))
+                    .collect()
+            }
+            Self::Frozen(frozen) => {
+                let all = frozen.below.iter();
+                all.map(|(name, below)| (name.as_slice(), Self::Frozen(below)))
+                    .collect()
+            }
+        }
+    }
+
+    fn entries(self, packer: &Packer) -> Result<Entries<'a>, VaultError> {
+        let directories = self.directories();
+        let others = match self {
+            Self::Open(tree) => Cow::Borrowed(&tree.others),
+            Self::Frozen(frozen) => {
+                let nodes = frozen.listing(packer)?.nodes.into_iter();
+                let others = nodes.filter(|node| !directories.contains_key(node.name.as_slice()));
+                Cow::Owned(others.map(|node| (node.name.clone(), node)).collect())
+            }
+        };
+        Ok(Entries {
+            others,
+            directories,
+        })
+    }
+
+    /// Regular files in it and their bytes.
+    fn files(self) -> (u64, u64) {
+        match self {
+            Self::Frozen(frozen) => frozen.files,
+            Self::Open(tree) => {
+                let files = tree.others.values().filter(|node| is_file(node));
+                files.fold((0, 0), |sum, node| (sum.0 + 1, sum.1 + node.size))
+            }
+        }
+    }
+
+    fn count(self, path: &TreePath, without: &[TreePath], totals: &mut (u64, u64)) {
+        if without.contains(path) {
+            return;
+        }
+        let (files, bytes) = self.files();
+        *totals = (totals.0 + files, totals.1 + bytes);
+        for (name, below) in self.directories() {
+            if let Some(path) = path.join(OsStr::from_bytes(name)) {
+                below.count(&path, without, totals);
+            }
         }
     }
 }
@@ -172,6 +250,7 @@ fn count(at: &TreeBuilder, path: &TreePath, without: &[TreePath], totals: &mut (
 struct Walk<'a> {
     vault: &'a Vault,
     index: &'a Index,
+    packer: &'a Packer,
     without: &'a [TreePath],
     change: TreeChange,
     /// Contents that are gone from where they were, and their bytes in all places.
@@ -184,7 +263,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn directory(
         &mut self,
-        now: Option<&TreeBuilder>,
+        now: Option<Now<'_>>,
         before: Option<Id>,
         path: &TreePath,
     ) -> Result<(), VaultError> {
@@ -195,6 +274,11 @@ impl Walk<'_> {
             Some(id) => self.vault.read_tree(self.index, &id)?.nodes,
             None => Vec::new(),
         };
+        let now = match now {
+            Some(now) => Some(now.entries(self.packer)?),
+            None => None,
+        };
+        let now = now.as_ref();
         let mut known = HashMap::new();
         for old in &before {
             let name = old.name.as_slice();
@@ -206,12 +290,12 @@ impl Walk<'_> {
                 && let Some(below) = path.join(OsStr::from_bytes(name))
             {
                 let new = now.and_then(|now| now.directories.get(name));
-                self.directory(new, old.subtree, &below)?;
+                self.directory(new.copied(), old.subtree, &below)?;
             }
         }
         let Some(now) = now else { return Ok(()) };
         let was = |name: &[u8], kind: NodeKind| known.get(name) == Some(&kind);
-        for (name, node) in &now.others {
+        for (name, node) in now.others.iter() {
             if is_file(node) && !was(name, NodeKind::File) {
                 self.new_file(node);
             }
@@ -220,7 +304,7 @@ impl Walk<'_> {
             if !was(name, NodeKind::Dir)
                 && let Some(path) = path.join(OsStr::from_bytes(name))
             {
-                self.directory(Some(below), None, &path)?;
+                self.directory(Some(*below), None, &path)?;
             }
         }
         Ok(())

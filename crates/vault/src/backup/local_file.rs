@@ -19,6 +19,7 @@ use rustix::fs::OFlags;
 use super::{
     failure::BackupError,
     holes,
+    open_folder::OpenFolder,
     trouble::{Group, Trouble, TroubleKind},
     worker::Worker,
 };
@@ -83,6 +84,8 @@ pub(super) struct Reading {
     remaining: AtomicUsize,
     /// Whoever wants to be told what happens to the file; without anybody, what happens ends the backup.
     group: Option<Arc<Group>>,
+    /// Where it lies, if that is walked; until it is in the tree.
+    folder: Mutex<Option<Arc<OpenFolder>>>,
     /// A first attempt to read it failed.
     has_failed: AtomicBool,
 }
@@ -94,7 +97,12 @@ struct Range {
 }
 
 impl Reading {
-    pub fn new(path: TreePath, file: LocalFile, group: Option<Arc<Group>>) -> Arc<Self> {
+    pub fn new(
+        path: TreePath,
+        file: LocalFile,
+        group: Option<Arc<Group>>,
+        folder: Option<Arc<OpenFolder>>,
+    ) -> Arc<Self> {
         let count = file.most_bytes.div_ceil(range_bytes(file.chunking)).max(1) as usize;
         Arc::new(Self {
             path,
@@ -103,6 +111,7 @@ impl Reading {
             ranges: (0..count).map(|_| Mutex::default()).collect(),
             remaining: AtomicUsize::new(count),
             group,
+            folder: Mutex::new(folder),
             has_failed: AtomicBool::new(false),
         })
     }
@@ -125,14 +134,24 @@ impl Reading {
         if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
             match &self.group {
                 None => self.finish(worker)?,
-                Some(group) => {
-                    self.finish_or_tell(group, worker)?;
-                    group.is_done();
-                }
+                Some(group) => self.finish_or_tell(group, worker)?,
+            }
+            // Whoever waits for the file may look at the tree then.
+            self.leave_folder();
+            if let Some(group) = &self.group {
+                group.is_done();
             }
             worker.shared.file_is_done();
         }
         Ok(())
+    }
+
+    fn leave_folder(&self) {
+        let mut folder = self
+            .folder
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        drop(folder.take());
     }
 
     fn read_into(

@@ -100,3 +100,47 @@ impl TreeReport {
         } += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::Arc};
+
+    use super::*;
+    use crate::{BackupOptions, Password, SnapshotDraft, Vault, store::MemoryStore};
+
+    /// What is left of a walk in memory is in proportion to its directories, not to its files.
+    #[test]
+    fn entries_are_given_up_when_their_directory_is_complete() {
+        let source = tempfile::tempdir().unwrap();
+        for folder in ["a/b", "a/linked", "empty"] {
+            fs::create_dir_all(source.path().join(folder)).unwrap();
+        }
+        for number in 0..300 {
+            fs::File::create(source.path().join(format!("a/b/{number}"))).unwrap();
+        }
+        let first = source.path().join("a/linked/first");
+        fs::File::create(&first).unwrap();
+        fs::hard_link(&first, source.path().join("second")).unwrap();
+        let vault = Vault::create(Arc::new(MemoryStore::default()), &Password::new("x")).unwrap();
+        for round in 0..2 {
+            let backup = vault.start_backup(BackupOptions::default()).unwrap();
+            let at = TreePath::new("set").unwrap();
+            let set = FileSet {
+                source: source.path().to_owned(),
+                at: at.clone(),
+                leave_out: &|_, _| false,
+                one_file_system: false,
+            };
+            assert_eq!(backup.add_file_set(&set).unwrap().files, 302);
+            let mut tree = backup.shared.tree();
+            let set = tree.open_at(&at).unwrap();
+            assert!(set.others.is_empty() && set.directories.is_empty());
+            assert!(set.frozen.is_some(), "round {round}");
+            drop(tree);
+            assert_eq!(backup.files_below(&at, &[]).0, 302);
+            let without = [TreePath::new("set/a/b").unwrap()];
+            assert_eq!(backup.files_below(&at, &without).0, 2);
+            backup.finish(SnapshotDraft::default()).unwrap();
+        }
+    }
+}

@@ -7,12 +7,14 @@
 
 mod compare;
 pub(crate) mod failure;
+mod frozen;
 mod holes;
 mod links;
 mod local_file;
 mod local_node;
 mod local_tree;
 mod measured;
+mod open_folder;
 pub(crate) mod packer;
 mod parent;
 mod stream;
@@ -40,6 +42,7 @@ pub use trouble::{Trouble, TroubleKind};
 
 use failure::Failure;
 use local_file::Reading;
+use open_folder::OpenFolder;
 use packer::{Packer, Tools, Uploads};
 use parent::Parent;
 use tree_builder::Totals;
@@ -151,7 +154,8 @@ impl Vault {
             threads,
         );
         let gear = Gear::new(&self.config.chunker_polynomial);
-        let shared = Arc::new(Shared::new(packer, gear, failure, options.progress));
+        let shared = Shared::new(packer, gear, failure, options.progress, options.compression);
+        let shared = Arc::new(shared);
         let (jobs, queue) = bounded(JOBS_AHEAD);
         let mut workers = Vec::new();
         for shard in 0..threads {
@@ -254,7 +258,7 @@ impl Backup {
             self.shared.insert(&path, file.node)?;
             return Ok(Taken::FromParent);
         }
-        self.read_local_file(path, file, None)?;
+        self.read_local_file(path, file, None, None)?;
         Ok(Taken::Read)
     }
 
@@ -264,12 +268,13 @@ impl Backup {
         path: TreePath,
         file: LocalFile,
         group: Option<Arc<Group>>,
+        folder: Option<Arc<OpenFolder>>,
     ) -> Result<(), BackupError> {
         self.shared.file_is_begun();
         if let Some(group) = &group {
             group.is_begun();
         }
-        let reading = Reading::new(path, file, group);
+        let reading = Reading::new(path, file, group, folder);
         for number in 0..reading.ranges() {
             let job = Job::Range {
                 reading: Arc::clone(&reading),
@@ -333,12 +338,10 @@ impl Backup {
     /// entries that were made on the way and belong to whom the others belong to. Complete after
     /// [`Backup::wait_for_files`].
     pub fn own_unowned(&self, path: &TreePath, owner: &Node) {
-        let mut tree = self
-            .shared
-            .tree
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        tree.own_unowned(path, owner);
+        let shared = &self.shared;
+        if let Err(error) = shared.tree().own_unowned(path, owner, &shared.packer) {
+            shared.failure.set(error);
+        }
     }
 
     /// Files that were gone when they were to be read, and were left out. Complete after
@@ -454,12 +457,7 @@ impl Backup {
     /// Stores the tree and everything that is not in a stored pack yet.
     fn save_tree(&self) -> Result<(Id, Totals), BackupError> {
         let shared = &self.shared;
-        let tree = std::mem::take(
-            &mut *shared
-                .tree
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        );
+        let tree = std::mem::take(&mut *shared.tree());
         let compressor = Compressor::new(self.compression, DataClass::General)?;
         let saved = tree.save(&shared.packer, &mut Tools::new(compressor, 0))?;
         shared.packer.flush()?;

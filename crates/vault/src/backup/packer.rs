@@ -23,6 +23,7 @@ use crate::{
     pack::{FinishedPack, PackBuilder},
     progress::Progress,
     store::{FileKind, ObjectKey, StoreErrorKind},
+    tree::Tree,
     unpacked,
     vault::Vault,
 };
@@ -172,6 +173,30 @@ impl Packer {
             tools.shard,
         )?;
         Ok(tools.sealed.len() as u64)
+    }
+
+    /// Whether the vault has this listing of a directory.
+    pub fn has_listing(&self, id: &Id) -> bool {
+        self.inner.index.contains(BlobKind::Tree, id)
+    }
+
+    /// Reads a listing that the vault has.
+    ///
+    /// # Errors
+    /// As the vault failed.
+    pub fn read_listing(&self, id: &Id) -> Result<Tree, VaultError> {
+        self.inner.vault.read_tree(&self.inner.index, id)
+    }
+
+    /// Packs a claimed blob whose body was made before, as [`Packer::store_body`] does.
+    pub fn store_made(
+        &self,
+        blob: (BlobKind, Id),
+        body: &[u8],
+        plain_length: Option<u32>,
+        tools: &mut Tools,
+    ) -> Result<(), BackupError> {
+        self.store_body(blob, body, plain_length, &mut tools.sealed, tools.shard)
     }
 
     /// Seals and packs a claimed blob whose body is compressed already, or never will be: then

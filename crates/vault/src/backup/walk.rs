@@ -19,6 +19,7 @@ use super::{
     links::Links,
     local_file::{LocalFile, WhenMissing, open_without_links},
     local_tree::TreeReport,
+    open_folder::OpenFolder,
     parent::{OldFolder, ParentView},
     trouble::{Group, Trouble, TroubleKind},
 };
@@ -67,6 +68,7 @@ struct Folder {
     source: PathBuf,
     at: TreePath,
     old: Option<Arc<OldFolder>>,
+    open: Arc<OpenFolder>,
 }
 
 enum Work {
@@ -79,6 +81,8 @@ struct Entry {
     source: PathBuf,
     at: TreePath,
     node: Node,
+    /// Where it lies, unless it is the source itself.
+    folder: Option<Arc<OpenFolder>>,
 }
 
 impl<'a> Walk<'a> {
@@ -149,6 +153,7 @@ impl<'a> Walk<'a> {
                 source: self.source.clone(),
                 at: self.at.clone(),
                 old: old(&self.at),
+                open: OpenFolder::new(self.at.clone(), None, &self.backup.shared),
             };
             self.queue().work.push(Work::List(Arc::new(folder)));
             return Ok(());
@@ -158,6 +163,7 @@ impl<'a> Walk<'a> {
             source: self.source.clone(),
             at: self.at.clone(),
             node,
+            folder: None,
         };
         self.add_entry(entry, folder.as_deref(), &name)
     }
@@ -301,10 +307,21 @@ impl<'a> Walk<'a> {
                 self.backup.add_node(&at, node)?;
                 self.report().count(NodeKind::Dir);
                 let old = self.old_subfolder(folder, &name);
-                work.push(Work::List(Arc::new(Folder { source, at, old })));
+                let shared = &self.backup.shared;
+                work.push(Work::List(Arc::new(Folder {
+                    open: OpenFolder::new(at.clone(), Some(&folder.open), shared),
+                    source,
+                    at,
+                    old,
+                })));
                 continue;
             }
-            let entry = Entry { source, at, node };
+            let entry = Entry {
+                source,
+                at,
+                node,
+                folder: Some(Arc::clone(&folder.open)),
+            };
             self.add_entry(entry, folder.old.as_deref(), name.as_bytes())?;
         }
         Ok(work)
@@ -346,20 +363,27 @@ impl<'a> Walk<'a> {
         old: Option<&OldFolder>,
         name: &[u8],
     ) -> Result<(), BackupError> {
-        let Entry { source, at, node } = entry;
+        let Entry {
+            source,
+            at,
+            node,
+            folder,
+        } = entry;
         {
             let mut report = self.report();
             report.count(NodeKind::File);
             report.bytes += node.size;
         }
-        if !self.rules.is_strict && self.links.is_second_name(&source, &at, &node) {
+        if !self.rules.is_strict
+            && (self.links).is_second_name(&source, &at, &node, folder.as_ref())
+        {
             return Ok(());
         }
         self.backup.shared.failure.check()?;
         let view = self.parent.as_ref();
         match view.and_then(|view| view.unchanged(&self.backup.index, old, name, &node)) {
             Some(content) => self.take_over(&at, node, content),
-            None => self.read(source, at, node),
+            None => self.read(source, at, node, folder),
         }
     }
 
@@ -374,7 +398,13 @@ impl<'a> Walk<'a> {
         self.backup.shared.insert(at, node)
     }
 
-    fn read(&self, source: PathBuf, at: TreePath, node: Node) -> Result<(), BackupError> {
+    fn read(
+        &self,
+        source: PathBuf,
+        at: TreePath,
+        node: Node,
+        folder: Option<Arc<OpenFolder>>,
+    ) -> Result<(), BackupError> {
         let file = LocalFile {
             source,
             most_bytes: node.size,
@@ -384,7 +414,7 @@ impl<'a> Walk<'a> {
             inspect: None,
         };
         let group = (!self.rules.is_strict).then(|| Arc::clone(&self.group));
-        self.backup.read_local_file(at, file, group)
+        self.backup.read_local_file(at, file, group, folder)
     }
 
     /// Further names of files get what was read under the first one, or what can be read under them.
@@ -393,7 +423,7 @@ impl<'a> Walk<'a> {
             let first = self.backup.shared.file_at(&second.first);
             match first.filter(|first| second.is_name_of(first)) {
                 Some(first) => self.backup.shared.insert(&second.at, first)?,
-                None => self.read(second.source, second.at, second.node)?,
+                None => self.read(second.source, second.at, second.node, second.folder)?,
             }
         }
         self.group.wait(&self.backup.shared.failure);

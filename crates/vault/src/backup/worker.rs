@@ -11,6 +11,7 @@ use crossbeam_channel::Receiver;
 use super::{
     compare::AddedBytes,
     failure::{BackupError, Failure},
+    frozen::Frozen,
     local_file::Reading,
     measured::Measured,
     packer::{Packer, Tools},
@@ -47,7 +48,10 @@ pub(super) struct Shared {
     pub gear: Gear,
     pub failure: Arc<Failure>,
     pub progress: Arc<Progress>,
-    pub tree: Mutex<TreeBuilder>,
+    tree: Mutex<TreeBuilder>,
+    compression: Compression,
+    /// What makes listings, one for each thread that ever did so at the same time.
+    compressors: Mutex<Vec<Compressor>>,
     pub left_out: Mutex<Vec<TreePath>>,
     /// What was added below which path, for those who asked.
     pub measured: Measured,
@@ -58,8 +62,16 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub fn new(packer: Packer, gear: Gear, failure: Arc<Failure>, progress: Arc<Progress>) -> Self {
+    pub fn new(
+        packer: Packer,
+        gear: Gear,
+        failure: Arc<Failure>,
+        progress: Arc<Progress>,
+        compression: Compression,
+    ) -> Self {
         Self {
+            compression,
+            compressors: Mutex::default(),
             packer,
             gear,
             failure,
@@ -75,24 +87,51 @@ impl Shared {
 
     /// Puts an entry into the tree.
     pub fn insert(&self, path: &TreePath, node: Node) -> Result<(), BackupError> {
-        let mut tree = self
-            .tree
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        tree.insert(path, node)?;
-        drop(tree);
+        self.tree().insert(path, node, &self.packer)?;
         self.progress.did_file();
         Ok(())
     }
 
     /// The entry of a file that is in the tree already.
     pub fn file_at(&self, path: &TreePath) -> Option<Node> {
-        let tree = self
-            .tree
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let (above, name) = path.split()?;
-        tree.find(&above)?.others.get(name).cloned()
+        self.tree().open_at(&above)?.others.get(name).cloned()
+    }
+
+    /// Gives the entries of a directory up for its listing: it is complete, and so are those in it.
+    pub fn freeze(&self, path: &TreePath) -> Result<(), BackupError> {
+        let taken = self
+            .tree()
+            .open_at(path)
+            .and_then(TreeBuilder::take_entries);
+        let Some((others, directories)) = taken else {
+            return Ok(());
+        };
+        // Not while the tree is locked: others go on with their directories.
+        let spare = self.compressors().pop();
+        let mut compressor = match spare {
+            Some(compressor) => compressor,
+            None => Compressor::new(self.compression, DataClass::General)?,
+        };
+        let frozen = Frozen::of(others, directories, &self.packer, &mut compressor)?;
+        self.compressors().push(compressor);
+        match self.tree().open_at(path) {
+            Some(directory) => directory.freeze(frozen, &self.packer),
+            // Somebody else took a directory above it meanwhile, as if it were a tree of its own.
+            None => Err(BackupError::Duplicate(path.clone())),
+        }
+    }
+
+    pub fn tree(&self) -> MutexGuard<'_, TreeBuilder> {
+        self.tree
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn compressors(&self) -> MutexGuard<'_, Vec<Compressor>> {
+        self.compressors
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Notes a file that is gone and may be.
