@@ -1,17 +1,17 @@
 //! One private engine, and the script that cleans up after it.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::warden::Warden;
 use super::{Image, Project};
 use crate::TestingError;
 use crate::process::{free_port, run, temp_dir};
@@ -20,15 +20,10 @@ use crate::skip;
 /// Half a second is usual; a busy machine takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where engines of all test processes choose addresses that no other has.
-const SLOTS: &str = "/var/tmp/rekindle-docker-slots";
-
-const WARDEN: &str = include_str!("warden.sh");
-
 /// A Docker engine that this test started. Dropping it removes it with all that it made.
 pub struct Engine {
-    warden: Child,
-    orders: Option<ChildStdin>,
+    // Dropped first: it takes the directory with it.
+    warden: Warden,
     dir: TempDir,
     port: Option<u16>,
 }
@@ -39,7 +34,7 @@ impl Engine {
     /// # Errors
     /// [`TestingError::Unavailable`] where engines cannot run: not root, not installed, not allowed.
     pub fn start() -> Result<Self, TestingError> {
-        let mut engine = Self::prepare()?;
+        let mut engine = Self::prepare(None)?;
         engine.start_daemon()?;
         Ok(engine)
     }
@@ -59,54 +54,25 @@ impl Engine {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with_tls(certificates: &Path) -> Result<Self, TestingError> {
-        let mut engine = Self::prepare()?;
+        let mut engine = Self::prepare(None)?;
         let port = free_port()?;
         engine.port = Some(port);
         let file = |name: &str| certificates.join(name).display().to_string();
-        engine.order(&format!(
-            "start --host=tcp://127.0.0.1:{port} --tlsverify --tlscacert={} --tlscert={} --tlskey={}",
+        engine.start_with(&format!(
+            "--host=tcp://127.0.0.1:{port} --tlsverify --tlscacert={} --tlscert={} --tlskey={}",
             file("ca.pem"),
             file("cert.pem"),
             file("key.pem"),
         ))?;
-        engine.wait_until_ready()?;
         Ok(engine)
     }
 
     /// The directory and the warden, but no engine yet: its socket does not exist.
-    fn prepare() -> Result<Self, TestingError> {
+    fn prepare(dockerd: Option<&Path>) -> Result<Self, TestingError> {
         can_run()?;
         let dir = temp_dir()?;
-        let script = dir.path().join("warden.sh");
-        fs::write(&script, WARDEN).map_err(TestingError::file("write", &script))?;
-        let mut command = Command::new("/bin/sh");
-        command
-            .arg(&script)
-            .args([dir.path(), Path::new(SLOTS)])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            // Whoever ends a test and its group must not end the one who cleans up.
-            .process_group(0);
-        let failed = |source| TestingError::Run {
-            program: "warden.sh".into(),
-            source,
-        };
-        let mut warden = command.spawn().map_err(failed)?;
-        let orders = warden.stdin.take();
-        let mut first = String::new();
-        if let Some(said) = warden.stdout.take() {
-            BufReader::new(said).read_line(&mut first).map_err(failed)?;
-        }
-        if !first.starts_with("slot ") {
-            return Err(TestingError::Unexpected {
-                what: "a range of addresses for an engine",
-                found: first,
-            });
-        }
         Ok(Self {
-            warden,
-            orders,
+            warden: Warden::begin(dir.path(), dockerd)?,
             dir,
             port: None,
         })
@@ -206,10 +172,24 @@ impl Engine {
     /// # Errors
     /// [`TestingError::Unavailable`] with its last words if it does not come up.
     pub fn start_daemon(&mut self) -> Result<(), TestingError> {
+        self.start_with("")
+    }
+
+    /// One that ends at once is started a second time: what could not run here cannot then either, and says so, while
+    /// a containerd that took too long on a busy machine, or a name that was taken, are no reason to skip a test.
+    fn start_with(&mut self, options: &str) -> Result<(), TestingError> {
+        let first = self.start_once(options);
+        if first.is_err() && self.warden.exit_code().is_some() {
+            return self.start_once(options);
+        }
+        first
+    }
+
+    fn start_once(&mut self, options: &str) -> Result<(), TestingError> {
         // Left by one that was killed, it would be taken for that of a running one.
         let _ = fs::remove_file(self.dir.path().join("pid"));
         self.wait_for_the_end_of_containerd();
-        self.order("start")?;
+        self.warden.start(options)?;
         self.wait_until_ready()
     }
 
@@ -228,17 +208,6 @@ impl Engine {
         let _ = fs::remove_file(file);
     }
 
-    fn order(&mut self, line: &str) -> Result<(), TestingError> {
-        let told = self.orders.as_mut().map(|pipe| writeln!(pipe, "{line}"));
-        match told {
-            Some(Err(source)) => Err(TestingError::Run {
-                program: "warden.sh".into(),
-                source,
-            }),
-            _ => Ok(()),
-        }
-    }
-
     fn signal(&self, signal: Signal) -> Result<(), TestingError> {
         let path = self.dir.path().join("pid");
         let text = fs::read_to_string(&path).map_err(TestingError::file("read", &path))?;
@@ -253,7 +222,7 @@ impl Engine {
         }
     }
 
-    fn wait_until_ready(&mut self) -> Result<(), TestingError> {
+    fn wait_until_ready(&self) -> Result<(), TestingError> {
         let start = Instant::now();
         let socket = self.socket();
         while start.elapsed() < PATIENCE {
@@ -261,54 +230,49 @@ impl Engine {
                 return Ok(());
             }
             // An engine that may not run here ends at once, and says why.
-            if start.elapsed() > Duration::from_secs(3) && !self.is_alive() {
-                break;
+            if let Some(code) = self.warden.exit_code() {
+                return Err(self.unavailable(&format!("it ended with exit code {code}")));
             }
             sleep(Duration::from_millis(20));
         }
-        Err(TestingError::Unavailable {
-            what: "a private Docker engine".into(),
-            why: self.last_words(),
-        })
+        let seconds = PATIENCE.as_secs();
+        Err(self.unavailable(&format!("it did not answer within {seconds} s")))
     }
 
-    fn is_alive(&self) -> bool {
-        let pid = fs::read_to_string(self.dir.path().join("pid")).unwrap_or_default();
-        !pid.trim().is_empty() && Path::new("/proc").join(pid.trim()).exists()
+    /// What happened, and what the engine said of it; never nothing.
+    fn unavailable(&self, what: &str) -> TestingError {
+        unavailable(match self.last_words() {
+            words if words.is_empty() => format!("{what} and wrote no log"),
+            words => format!("{what}; the end of its log:\n{words}"),
+        })
     }
 
     /// The end of the engine's log.
     pub fn last_words(&self) -> String {
-        let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        let log = fs::read(self.dir.path().join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
         let mut lines: Vec<&str> = log.lines().rev().take(8).collect();
         lines.reverse();
         lines.join("\n")
     }
 }
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        // The end of its orders is the order to clean up.
-        drop(self.orders.take());
-        let _ = self.warden.wait();
+fn unavailable(why: String) -> TestingError {
+    TestingError::Unavailable {
+        what: "a private Docker engine".into(),
+        why,
     }
 }
 
 fn can_run() -> Result<(), TestingError> {
-    let unavailable = |why: &str| {
-        Err(TestingError::Unavailable {
-            what: "a private Docker engine".into(),
-            why: why.into(),
-        })
-    };
     if !rustix::process::geteuid().is_root() {
-        return unavailable("only root can start one");
+        return Err(unavailable("only root can start one".into()));
     }
     for program in ["dockerd", "containerd", "docker", "ip"] {
         if !is_installed(program) {
-            return unavailable(&format!(
+            return Err(unavailable(format!(
                 "there is no program `{program}`; `make deps` installs it"
-            ));
+            )));
         }
     }
     Ok(())
@@ -333,4 +297,56 @@ fn answers(socket: &Path) -> bool {
         Ok(said)
     };
     asked().is_ok_and(|said| said.contains("200 OK"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// An engine whose program is this shell script.
+    fn started(script: &str) -> Option<Result<Engine, TestingError>> {
+        skip::unless_available(can_run())?;
+        let dir = temp_dir().unwrap();
+        let program = dir.path().join("dockerd");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut engine = Engine::prepare(Some(&program)).unwrap();
+        Some(engine.start_daemon().map(|()| engine))
+    }
+
+    #[test]
+    fn why_an_engine_did_not_start_is_said_even_if_it_says_nothing_itself() {
+        let Some(silent) = started("exit 3") else {
+            return;
+        };
+        let silent = silent.err().unwrap();
+        assert!(silent.is_unavailable());
+        let words = silent.to_string();
+        assert!(
+            words.ends_with("it ended with exit code 3 and wrote no log"),
+            "{words}"
+        );
+        let loud = started("echo not allowed here; exit 1").unwrap();
+        let words = loud.err().unwrap().to_string();
+        assert!(words.contains("exit code 1"), "{words}");
+        assert!(words.ends_with("not allowed here"), "{words}");
+    }
+
+    #[test]
+    fn an_engine_that_ended_before_it_was_up_is_started_once_more() {
+        let script = r#"
+if [ -e "$0.tried" ]; then exec dockerd "$@"; fi
+: >"$0.tried"
+echo 'failed to start containerd: timeout' >&2
+exit 1"#;
+        // Where none can run at all, nothing can be said of the second time.
+        if Engine::start_or_skip().is_none() {
+            return;
+        }
+        let engine = started(script).unwrap().unwrap();
+        assert!(!engine.run(["version"]).is_empty());
+    }
 }

@@ -22,6 +22,7 @@ mod engine;
 mod images;
 mod project;
 mod systemd;
+mod warden;
 
 pub use engine::Engine;
 pub use images::Image;

@@ -2,7 +2,8 @@
 # Owns one private Docker engine: starts it when told to, and removes every trace of it when its standard
 # input ends, which it does even if the process that holds the other end is killed.
 #   warden.sh DIRECTORY SLOTS
-# Says on standard output: "slot N" once it has a range of addresses of its own, "stopped" never.
+# Says on standard output: "slot N" once it has a range of addresses of its own. How the engine ended that was
+# started as the Nth is written into the file ended.N.
 set -u
 dir=$1 slots=$2
 
@@ -33,14 +34,24 @@ echo "slot $slot"
 
 # Addresses only, no packet filter and no forwarding: what the machine has of these stays as it is. Published
 # ports are carried by the engine's own proxy.
-start() {
+run_engine() {
     # shellcheck disable=SC2086
-    setsid dockerd --host "unix://$dir/docker.sock" ${extra:-} \
+    setsid "${REKINDLE_TEST_DOCKERD:-dockerd}" --host "unix://$dir/docker.sock" ${extra:-} \
         --data-root "$dir/data" --exec-root "$dir/run" --pidfile "$dir/pid" \
         --bridge=none --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false \
         --default-address-pool "base=10.213.$slot.0/24,size=28" \
-        --cgroup-parent "/rekindle-test-$slot" --shutdown-timeout 1 --log-level warn \
-        >>"$dir/log" 2>&1 9>&- </dev/null &
+        --cgroup-parent "/rekindle-test-$slot" --shutdown-timeout 1 --log-level warn
+}
+
+# Only who started a process learns how it ended; that is told in a file of each start.
+starts=0
+start() {
+    starts=$((starts + 1))
+    : >"$dir/log"
+    (
+        run_engine
+        echo $? >"$dir/ended.$starts"
+    ) >>"$dir/log" 2>&1 9>&- </dev/null &
 }
 
 is_running() { [ -e "/proc/$1" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
