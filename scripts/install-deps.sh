@@ -14,13 +14,14 @@ DENY_VERSION=0.20.2
 # acl, attr: tests of file attributes. strace: kills a restore at a chosen rename. bsdextrautils: `make help`. age, zstd: the stock programs that must read
 # what we archive. openssh-*, ceph-*, radosgw: the servers that vaults lie on in tests (SFTP, S3).
 # curl: signs the request that makes a bucket with Object Lock. docker-compose, iptables, iproute2: a private Docker
-# engine (its own, docker.io, comes only where there is none: see below); busybox-static, redis-server: its images; the
+# engine (its own, docker.io, comes only where there is none: see below); podman, netavark, aardvark-dns: a private Podman;
+# busybox-static, redis-server: its images; the
 # latter is Redis 7 of tests as well, pip brings 6.2 and Valkey. systemd, dbus-*: the programs of another image; installed,
 # they run nothing here.
 PACKAGES=(build-essential ca-certificates git make openssl util-linux bsdextrautils
     postgresql-15 restic age zstd python3 python3-pip acl attr strace
     openssh-client openssh-server ceph-mon ceph-osd ceph-common radosgw curl
-    docker-compose iptables iproute2 busybox-static redis-server systemd dbus-daemon dbus-system-bus-common)
+    docker-compose iptables iproute2 podman netavark aardvark-dns busybox-static redis-server systemd dbus-daemon dbus-system-bus-common)
 
 # An engine from elsewhere is as good, and Debian's would drive it out.
 command -v dockerd >/dev/null || PACKAGES+=(docker.io)

@@ -160,3 +160,37 @@ fn two_engines_beside_each_other_do_not_meet_and_a_killed_one_leaves_nothing() {
         "the other one is untouched"
     );
 }
+
+/// Control groups of a container.
+fn groups_of(id: &str) -> String {
+    let found = Command::new("find")
+        .args(["/sys/fs/cgroup", "-type", "d", "-path"])
+        .arg(format!("*{id}*"))
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&found.stdout).into_owned()
+}
+
+#[test]
+fn podman_answers_in_dockers_place_and_goes_without_a_trace_also_when_it_was_killed() {
+    let Some(engine) = Engine::start_podman_or_skip() else {
+        return;
+    };
+    if skip::unless_available(engine.load(&Image::App)).is_none() {
+        return;
+    }
+    let compose = "version: '3.8'\nservices: { app: { image: 'rekindle-test/app:1' } }\n";
+    let Some(shop) = skip::unless_available(engine.project("shop", compose)) else {
+        return;
+    };
+    shop.up().unwrap();
+    shop.wait_healthy("app");
+    let id = shop.container("app");
+    let dir = engine.dir().display().to_string();
+    assert!(!groups_of(&id).is_empty() && !traces_of(&dir).is_empty());
+    engine.kill().unwrap();
+    drop(engine);
+    assert_eq!(groups_of(&id), "");
+    assert_eq!(traces_of(&dir), "");
+    assert!(!std::path::Path::new(&dir).exists());
+}

@@ -1,4 +1,4 @@
-//! One private engine, and the script that cleans up after it.
+//! One private engine.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::health::HealthChecks;
 use super::warden::Warden;
 use super::{Image, Project};
 use crate::TestingError;
@@ -20,10 +21,46 @@ use crate::skip;
 /// Half a second is usual; a busy machine takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A Docker engine that this test started. Dropping it removes it with all that it made.
+/// Which engine it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Docker,
+    Podman,
+}
+
+impl Kind {
+    fn socket(self) -> &'static str {
+        match self {
+            Self::Docker => "docker.sock",
+            Self::Podman => "podman.sock",
+        }
+    }
+
+    /// The programs without which there can be none. The client of tests is Docker's, whichever engine it is.
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Docker => &["dockerd", "containerd", "docker", "ip"],
+            Self::Podman => &["podman", "netavark", "unshare", "iptables", "docker", "ip"],
+        }
+    }
+
+    fn unavailable(self, why: String) -> TestingError {
+        TestingError::Unavailable {
+            what: match self {
+                Self::Docker => "a private Docker engine".into(),
+                Self::Podman => "a private Podman".into(),
+            },
+            why,
+        }
+    }
+}
+
+/// A Docker engine, or Podman, that this test started. Dropping it removes it with all that it made.
 pub struct Engine {
     // Dropped first: it takes the directory with it.
     warden: Warden,
+    _health: Option<HealthChecks>,
+    kind: Kind,
     dir: TempDir,
     port: Option<u16>,
 }
@@ -48,6 +85,34 @@ impl Engine {
         skip::unless_available(Self::start())
     }
 
+    /// Starts Podman's service, which answers as a Docker engine does. Its networks are none of this machine's: what
+    /// listens in its containers, or is published, is not reached from here.
+    ///
+    /// # Errors
+    /// [`TestingError::Unavailable`] where it cannot run: not root, not installed, not allowed.
+    pub fn start_podman() -> Result<Self, TestingError> {
+        can_run(Kind::Podman)?;
+        let dir = temp_dir()?;
+        let mut engine = Self {
+            warden: Warden::of_podman(dir.path())?,
+            _health: Some(HealthChecks::of(dir.path().join(Kind::Podman.socket()))),
+            kind: Kind::Podman,
+            dir,
+            port: None,
+        };
+        engine.start_daemon()?;
+        Ok(engine)
+    }
+
+    /// Starts Podman's service, or skips the test loudly.
+    ///
+    /// # Panics
+    /// As [`Self::start_or_skip`].
+    #[track_caller]
+    pub fn start_podman_or_skip() -> Option<Self> {
+        skip::unless_available(Self::start_podman())
+    }
+
     /// Starts one that listens on a port of 127.0.0.1 too, by TLS with certificates of client and server.
     /// `certificates` has `ca.pem`, `cert.pem`, `key.pem`, as `DOCKER_CERT_PATH` wants them.
     ///
@@ -69,10 +134,12 @@ impl Engine {
 
     /// The directory and the warden, but no engine yet: its socket does not exist.
     fn prepare(dockerd: Option<&Path>) -> Result<Self, TestingError> {
-        can_run()?;
+        can_run(Kind::Docker)?;
         let dir = temp_dir()?;
         Ok(Self {
-            warden: Warden::begin(dir.path(), dockerd)?,
+            warden: Warden::of_docker(dir.path(), dockerd)?,
+            _health: None,
+            kind: Kind::Docker,
             dir,
             port: None,
         })
@@ -85,7 +152,7 @@ impl Engine {
 
     /// Its socket.
     pub fn socket(&self) -> PathBuf {
-        self.dir.path().join("docker.sock")
+        self.dir.path().join(self.kind.socket())
     }
 
     /// Its port of 127.0.0.1, if it listens on one.
@@ -101,10 +168,34 @@ impl Engine {
     /// Makes sure that it has an image; seconds the first time, well under one later.
     ///
     /// # Errors
-    /// [`TestingError::Unavailable`] if the programs for it are not installed.
+    /// [`TestingError::Unavailable`] if the programs for it are not installed, or Podman can run no containers here.
     pub fn load(&self, image: &Image) -> Result<(), TestingError> {
         let archive = image.archive()?;
-        run(self.docker(["load", "--quiet", "--input"]).arg(archive)).map(drop)
+        run(self.docker(["load", "--quiet", "--input"]).arg(archive))?;
+        match self.kind {
+            Kind::Podman => self.try_container(image),
+            Kind::Docker => Ok(()),
+        }
+    }
+
+    /// Podman's service answers also where no container can run.
+    fn try_container(&self, image: &Image) -> Result<(), TestingError> {
+        let name = image.name();
+        let line = [
+            "run",
+            "--rm",
+            "--network=none",
+            "--entrypoint=sh",
+            &name,
+            "-c",
+            ":",
+        ];
+        match run(&mut self.docker(line)) {
+            Err(TestingError::Failed { output, .. }) => Err(self
+                .kind
+                .unavailable(format!("no container runs in it: {output}"))),
+            done => done.map(drop),
+        }
     }
 
     /// Writes a Compose file for a project of that name; starts nothing.
@@ -241,7 +332,7 @@ impl Engine {
 
     /// What happened, and what the engine said of it; never nothing.
     fn unavailable(&self, what: &str) -> TestingError {
-        unavailable(match self.last_words() {
+        self.kind.unavailable(match self.last_words() {
             words if words.is_empty() => format!("{what} and wrote no log"),
             words => format!("{what}; the end of its log:\n{words}"),
         })
@@ -257,31 +348,26 @@ impl Engine {
     }
 }
 
-fn unavailable(why: String) -> TestingError {
-    TestingError::Unavailable {
-        what: "a private Docker engine".into(),
-        why,
-    }
-}
-
-fn can_run() -> Result<(), TestingError> {
+fn can_run(kind: Kind) -> Result<(), TestingError> {
     if !rustix::process::geteuid().is_root() {
-        return Err(unavailable("only root can start one".into()));
+        return Err(kind.unavailable("only root can start one".into()));
     }
-    for program in ["dockerd", "containerd", "docker", "ip"] {
-        if !is_installed(program) {
-            return Err(unavailable(format!(
-                "there is no program `{program}`; `make deps` installs it"
-            )));
-        }
+    match kind
+        .programs()
+        .iter()
+        .find(|program| !is_installed(program))
+    {
+        Some(program) => Err(kind.unavailable(format!(
+            "there is no program `{program}`; `make deps` installs it"
+        ))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether a program of that name can be found.
 pub(super) fn is_installed(program: &str) -> bool {
-    let places =
-        std::env::var("PATH").unwrap_or_default() + ":/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let places = std::env::var("PATH").unwrap_or_default()
+        + ":/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/podman:/usr/libexec/podman";
     places
         .split(':')
         .any(|dir| Path::new(dir).join(program).exists())
@@ -308,7 +394,7 @@ mod tests {
 
     /// An engine whose program is this shell script.
     fn started(script: &str) -> Option<Result<Engine, TestingError>> {
-        skip::unless_available(can_run())?;
+        skip::unless_available(can_run(Kind::Docker))?;
         let dir = temp_dir().unwrap();
         let program = dir.path().join("dockerd");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();

@@ -13,12 +13,16 @@
 //! control group, no packet filter. It goes with everything it made when its [`Engine`] is dropped, or when the
 //! process that had it is killed: `warden.sh` sees to that. It needs root and `make deps`.
 //!
+//! [`Engine::start_podman`] gives Podman in its place: the same calls on its socket, in namespaces of its own for mounts
+//! and networks (`podman.sh`). Its images and containers are as private.
+//!
 //! [`Systemd`] is a machine in a container, with a systemd that tests may do anything to.
 //!
 //! Images are made of programs that are installed on this machine, with the entry points' contract of the
 //! official ones (`POSTGRES_*`, `PGDATA`, user 999, data in a volume), and are kept in the cache of test servers.
 
 mod engine;
+mod health;
 mod images;
 mod project;
 mod systemd;

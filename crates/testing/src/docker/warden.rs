@@ -1,4 +1,4 @@
-//! The script that owns an engine: starts it when told to, and removes every trace of it in the end.
+//! The scripts that own an engine: each starts it when told to, and removes every trace of it in the end.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,7 +11,8 @@ use crate::TestingError;
 /// Where engines of all test processes choose addresses that no other has.
 const SLOTS: &str = "/var/tmp/rekindle-docker-slots";
 
-const WARDEN: &str = include_str!("warden.sh");
+const OF_DOCKER: &str = include_str!("warden.sh");
+const OF_PODMAN: &str = include_str!("podman.sh");
 
 /// A script that waits for orders. Dropping it is the order to clean up, which is waited for.
 pub(super) struct Warden {
@@ -22,21 +23,55 @@ pub(super) struct Warden {
 }
 
 impl Warden {
-    /// Begins one for an engine in `dir`; nothing is started yet. `dockerd` is another program to start as engine, for
-    /// tests of the fixture itself.
-    pub(super) fn begin(dir: &Path, dockerd: Option<&Path>) -> Result<Self, TestingError> {
-        let script = dir.join("warden.sh");
-        fs::write(&script, WARDEN).map_err(TestingError::file("write", &script))?;
+    /// Begins one for a Docker engine in `dir`; nothing is started yet. `dockerd` is another program to start as engine,
+    /// for tests of the fixture itself.
+    pub(super) fn of_docker(dir: &Path, dockerd: Option<&Path>) -> Result<Self, TestingError> {
         let mut command = Command::new("/bin/sh");
         command
-            .arg(&script)
+            .arg(script(dir, OF_DOCKER)?)
             .args([dir, Path::new(SLOTS)])
+            .envs(dockerd.map(|program| ("REKINDLE_TEST_DOCKERD", program)));
+        let (warden, first) = Self::begin(dir, command)?;
+        if first.starts_with("slot ") {
+            return Ok(warden);
+        }
+        Err(TestingError::Unexpected {
+            what: "a range of addresses for an engine",
+            found: first,
+        })
+    }
+
+    /// Begins one for Podman in `dir`; nothing is started yet.
+    ///
+    /// # Errors
+    /// [`TestingError::Unavailable`] where this process may have no namespaces of its own.
+    pub(super) fn of_podman(dir: &Path) -> Result<Self, TestingError> {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--net", "/bin/sh"])
+            .arg(script(dir, OF_PODMAN)?)
+            .arg(dir);
+        let (warden, first) = Self::begin(dir, command)?;
+        if first.starts_with("ready") {
+            return Ok(warden);
+        }
+        let said = fs::read_to_string(dir.join("warden.log")).unwrap_or_default();
+        Err(TestingError::Unavailable {
+            what: "a private Podman".into(),
+            why: format!("no namespaces of its own: {}", said.trim()),
+        })
+    }
+
+    /// Starts the script, and waits for its first line.
+    fn begin(dir: &Path, mut command: Command) -> Result<(Self, String), TestingError> {
+        let log = dir.join("warden.log");
+        let log = fs::File::create(&log).map_err(TestingError::file("create", &log))?;
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             // Whoever ends a test and its group must not end the one who cleans up.
             .process_group(0);
-        command.envs(dockerd.map(|program| ("REKINDLE_TEST_DOCKERD", program)));
         let mut process = command.spawn().map_err(failed)?;
         let orders = process.stdin.take();
         let mut first = String::new();
@@ -49,13 +84,7 @@ impl Warden {
             dir: dir.into(),
             starts: 0,
         };
-        if first.starts_with("slot ") {
-            return Ok(warden);
-        }
-        Err(TestingError::Unexpected {
-            what: "a range of addresses for an engine",
-            found: first,
-        })
+        Ok((warden, first))
     }
 
     /// Orders to start the engine, with more options.
@@ -82,6 +111,12 @@ impl Drop for Warden {
         drop(self.orders.take());
         let _ = self.process.wait();
     }
+}
+
+fn script(dir: &Path, text: &str) -> Result<PathBuf, TestingError> {
+    let script = dir.join("warden.sh");
+    fs::write(&script, text).map_err(TestingError::file("write", &script))?;
+    Ok(script)
 }
 
 fn failed(source: std::io::Error) -> TestingError {
