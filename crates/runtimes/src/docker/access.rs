@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::engine::{Doing, Engine};
 use super::failure::{self, Failure};
 use super::helper::{Helper, run_helper};
+use super::pack::pack;
 use super::tarball::Whole;
 use crate::net::{spawn, wait_for};
 use crate::{RuntimeError, StorageAccess};
@@ -40,6 +41,10 @@ type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>>;
 impl StorageAccess for Access {
     fn read(&mut self, path: &Path) -> Result<Box<dyn Read + '_>, RuntimeError> {
         let place = self.place(path)?;
+        if self.engine.is_podman(self.reading())? {
+            let packed = pack(&self.engine, &self.service, &self.container, &place)?;
+            return Ok(Box::new(Whole::new(packed)));
+        }
         // With a dot, names in the archive begin below the directory, and not with its own. A file has no below.
         let content = format!("{place}/.");
         let download = match self.download(&content) {
@@ -140,11 +145,15 @@ impl Access {
         }
     }
 
-    fn download(&self, place: &str) -> Result<Download, RuntimeError> {
-        let doing = Doing {
+    fn reading(&self) -> Doing<'_> {
+        Doing {
             what: "read files of",
             service: &self.service,
-        };
+        }
+    }
+
+    fn download(&self, place: &str) -> Result<Download, RuntimeError> {
+        let doing = self.reading();
         let options = DownloadFromContainerOptionsBuilder::default()
             .path(place)
             .build();
@@ -155,7 +164,9 @@ impl Access {
         let first = wait_for(self.engine.next(&mut pieces))
             .map_err(|source| failure::threads(&self.engine.name(), source))?;
         let piece = match first {
-            Some(piece) => piece.map_err(|failure| self.engine.explain(doing, failure))?,
+            Some(piece) => {
+                piece.map_err(|failure| named(self.engine.explain(doing, failure), place))?
+            }
             None => Bytes::new(),
         };
         Ok(Download {
@@ -233,6 +244,16 @@ impl Access {
             }
         }
     }
+}
+
+/// Podman does not say which path it was that it did not find.
+fn named(mut error: RuntimeError, place: &str) -> RuntimeError {
+    if let RuntimeError::Failed { reason, .. } = &mut error
+        && !reason.contains(place.trim_end_matches("/."))
+    {
+        *reason = format!("{place}: {reason}");
+    }
+    error
 }
 
 /// An archive as it comes.

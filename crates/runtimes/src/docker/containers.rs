@@ -7,6 +7,7 @@ use std::time::Duration;
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
+use super::dialect::understood;
 use super::engine::{Doing, Engine};
 use super::failure::is_gone;
 use super::labels::{self, Labels};
@@ -84,8 +85,8 @@ pub(super) fn projects(engine: &Engine) -> Result<BTreeSet<String>, RuntimeError
         what: "list the projects of",
         service: "the engine",
     };
-    let listed = engine.ask_within(SOON, doing, async |client| {
-        client.list_containers(Some(options)).await
+    let listed: Vec<ContainerSummary> = engine.ask_within(SOON, doing, async |client| {
+        understood(client.list_containers(Some(options)).await)
     })?;
     let labels = listed.into_iter().filter_map(|summary| summary.labels);
     Ok(labels
@@ -119,8 +120,8 @@ fn of(
         .all(true)
         .filters(&filters)
         .build();
-    let listed = engine.ask(doing, async |client| {
-        client.list_containers(Some(options)).await
+    let listed: Vec<ContainerSummary> = engine.ask(doing, async |client| {
+        understood(client.list_containers(Some(options)).await)
     })?;
     let mut found: BTreeMap<String, Vec<(u64, Container)>> = BTreeMap::new();
     for summary in listed {
@@ -162,7 +163,7 @@ pub(super) fn inspect(
     doing: Doing<'_>,
 ) -> Result<Option<Container>, RuntimeError> {
     let asked = engine.try_within(super::engine::PATIENCE, async |client| {
-        client.inspect_container(id, None).await
+        understood(client.inspect_container(id, None).await)
     })?;
     match asked {
         Ok(container) => Ok(Some(container)),

@@ -4,6 +4,9 @@ use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+use rustix::io::Errno;
+
 use crate::RuntimeError;
 
 /// How an engine is reached.
@@ -20,6 +23,51 @@ pub enum Endpoint {
         /// Where the certificates are.
         certificates: PathBuf,
     },
+}
+
+/// Whose engine a socket is, as far as its path tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Maker {
+    Docker,
+    RootlessDocker,
+    Podman,
+    RootlessPodman,
+}
+
+impl Maker {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Docker | Self::RootlessDocker => "Docker",
+            Self::Podman | Self::RootlessPodman => "Podman",
+        }
+    }
+
+    /// What tells whether it runs.
+    pub(super) fn status_command(self) -> &'static str {
+        match self {
+            Self::Docker => "systemctl status docker",
+            Self::RootlessDocker => "systemctl --user status docker",
+            Self::Podman => "systemctl status podman.socket",
+            Self::RootlessPodman => "systemctl --user status podman.socket",
+        }
+    }
+
+    /// What to do if the socket may not be used.
+    pub(super) fn rights(self) -> &'static str {
+        match self {
+            Self::Docker => {
+                "only root and the group of the socket may use it: run as root, or `usermod -aG docker USER` (whoever is in \
+                 that group is as good as root)"
+            }
+            Self::Podman => {
+                "it is root's Podman, and only root may use it: run as root. A user's own containers are behind \
+                 $XDG_RUNTIME_DIR/podman/podman.sock (`systemctl --user enable --now podman.socket`)"
+            }
+            Self::RootlessDocker | Self::RootlessPodman => {
+                "it is the engine of one user without root, and only that user and root may use it: run as that user"
+            }
+        }
+    }
 }
 
 /// What decides: taken from the environment once, so that the choice itself can be tested.
@@ -55,19 +103,42 @@ impl Surroundings {
     }
 }
 
+/// What is known of a path where a socket may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is nothing.
+    Nothing,
+    /// There may be one, and this user may not use it.
+    Refused,
+    /// There is one that this user may use.
+    Usable,
+}
+
+impl Found {
+    /// What this process finds there. Nothing is sent.
+    pub fn at(path: &Path) -> Self {
+        match rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK) {
+            Ok(()) => Self::Usable,
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Self::Refused,
+            Err(_) => Self::Nothing,
+        }
+    }
+}
+
 /// Docker's own, where nothing else is said.
 const DOCKER: &str = "/var/run/docker.sock";
 const PODMAN: &str = "/run/podman/podman.sock";
 
 impl Endpoint {
-    /// Chooses: `DOCKER_HOST` if it is set, else the first socket that `exists` of Docker's own, rootless
-    /// Docker's, Podman's, and rootless Podman's; Docker's own if there is none, so that errors name it.
+    /// Chooses: `DOCKER_HOST` if it is set, else the first socket of Docker's own, rootless Docker's, Podman's, and
+    /// rootless Podman's that this user may use: whoever has an engine of their own is not stopped by root's. If there
+    /// is none, the first that is refused, and Docker's own if there is nothing at all, so that errors name it.
     ///
     /// # Errors
     /// [`RuntimeError`] if `DOCKER_HOST` is of a kind that is not spoken here (`ssh://`).
     pub fn choose(
         surroundings: &Surroundings,
-        exists: impl Fn(&Path) -> bool,
+        found: impl Fn(&Path) -> Found,
     ) -> Result<Self, RuntimeError> {
         if let Some(host) = &surroundings.host {
             return Self::of_host(host, surroundings);
@@ -77,8 +148,11 @@ impl Endpoint {
         candidates.extend(own.map(|dir| dir.join("docker.sock")));
         candidates.push(PODMAN.into());
         candidates.extend(own.map(|dir| dir.join("podman/podman.sock")));
-        let found = candidates.into_iter().find(|path| exists(path));
-        Ok(Self::Socket(found.unwrap_or_else(|| DOCKER.into())))
+        let first = |wanted| candidates.iter().find(|path| found(path) == wanted);
+        let chosen = first(Found::Usable).or_else(|| first(Found::Refused));
+        Ok(Self::Socket(
+            chosen.map_or_else(|| DOCKER.into(), PathBuf::clone),
+        ))
     }
 
     fn of_host(host: &str, surroundings: &Surroundings) -> Result<Self, RuntimeError> {
@@ -113,6 +187,20 @@ impl Endpoint {
             address: with_port(address, 2376),
             certificates: certificates.unwrap_or_else(|| "/".into()),
         })
+    }
+
+    /// Whose engine it probably is: what is behind it tells itself later.
+    pub(super) fn maker(&self) -> Maker {
+        let Self::Socket(path) = self else {
+            return Maker::Docker;
+        };
+        let is_users = path.starts_with("/run/user") || path.starts_with("/home");
+        match (path.to_string_lossy().contains("podman"), is_users) {
+            (false, false) => Maker::Docker,
+            (false, true) => Maker::RootlessDocker,
+            (true, false) => Maker::Podman,
+            (true, true) => Maker::RootlessPodman,
+        }
     }
 
     /// The host of an engine elsewhere, without its port.
@@ -167,7 +255,7 @@ mod tests {
             certificates: Some("/certs".into()),
             ..Surroundings::default()
         };
-        Endpoint::choose(&surroundings, |_| true).unwrap()
+        Endpoint::choose(&surroundings, |_| Found::Usable).unwrap()
     }
 
     #[test]
@@ -189,16 +277,26 @@ mod tests {
     }
 
     #[test]
-    fn without_docker_host_the_first_socket_that_is_there_is_taken() {
-        fn with(there: &[&str]) -> String {
+    fn without_docker_host_the_first_socket_that_may_be_used_is_taken() {
+        fn chosen_of(there: &[&str], refused: &[&str]) -> String {
             let surroundings = Surroundings {
                 runtime_dir: Some("/run/user/7".into()),
                 ..Surroundings::default()
             };
-            let exists = |path: &Path| there.iter().any(|name| path == Path::new(name));
-            let chosen = Endpoint::choose(&surroundings, exists);
+            let is_in =
+                |names: &[&str], path: &Path| names.iter().any(|name| path == Path::new(name));
+            let chosen = Endpoint::choose(&surroundings, |path| {
+                if is_in(there, path) {
+                    Found::Usable
+                } else if is_in(refused, path) {
+                    Found::Refused
+                } else {
+                    Found::Nothing
+                }
+            });
             chosen.unwrap().to_string()
         }
+        let with = |there: &[&str]| chosen_of(there, &[]);
         let podman = "/run/podman/podman.sock";
         let own = "/run/user/7/podman/podman.sock";
         assert_eq!(with(&[DOCKER, podman, own]), "unix:///var/run/docker.sock");
@@ -209,6 +307,12 @@ mod tests {
         assert_eq!(with(&[own, podman]), "unix:///run/podman/podman.sock");
         assert_eq!(with(&[own]), format!("unix://{own}"));
         assert_eq!(with(&[]), "unix:///var/run/docker.sock");
+        assert_eq!(
+            chosen_of(&[own], &[DOCKER, podman]),
+            format!("unix://{own}"),
+            "one's own before root's, which is refused"
+        );
+        assert_eq!(chosen_of(&[], &[podman]), "unix:///run/podman/podman.sock");
     }
 
     #[test]
@@ -217,8 +321,21 @@ mod tests {
             host: Some("ssh://root@far".into()),
             ..Surroundings::default()
         };
-        let error = Endpoint::choose(&surroundings, |_| true).unwrap_err();
+        let error = Endpoint::choose(&surroundings, |_| Found::Usable).unwrap_err();
         assert!(error.hint().unwrap().contains("ssh -L"), "{error}");
+    }
+
+    #[test]
+    fn whose_engine_it_is_is_told_by_the_path_of_its_socket() {
+        let maker = |path: &str| Endpoint::Socket(path.into()).maker();
+        assert_eq!(maker(DOCKER), Maker::Docker);
+        assert_eq!(maker(PODMAN), Maker::Podman);
+        assert_eq!(maker("/run/user/7/docker.sock"), Maker::RootlessDocker);
+        let own = maker("/run/user/7/podman/podman.sock");
+        assert_eq!(own, Maker::RootlessPodman);
+        assert!(own.rights().contains("as that user"));
+        assert!(own.status_command().contains("--user"));
+        assert!(maker(PODMAN).rights().contains("root's Podman"));
     }
 
     #[test]

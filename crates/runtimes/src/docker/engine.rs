@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::endpoint::Endpoint;
-use super::failure::{self, Failure};
+use super::failure::{self, Failure, refusal};
 use crate::RuntimeError;
 use crate::net::wait_for;
 
@@ -30,6 +30,7 @@ const PING: Duration = Duration::from_secs(10);
 pub(super) struct Engine {
     endpoint: Endpoint,
     client: OnceLock<Client>,
+    is_podman: OnceLock<bool>,
 }
 
 /// What is being done, for the error.
@@ -46,6 +47,7 @@ impl Engine {
         Self {
             endpoint,
             client: OnceLock::new(),
+            is_podman: OnceLock::new(),
         }
     }
 
@@ -55,12 +57,29 @@ impl Engine {
 
     /// `Docker at unix:///var/run/docker.sock`.
     pub(super) fn name(&self) -> String {
-        let kind = if self.endpoint.to_string().contains("podman") {
-            "Podman"
-        } else {
-            "Docker"
+        let kind = match self.is_podman.get() {
+            Some(true) => "Podman",
+            Some(false) => "Docker",
+            None => self.endpoint.maker().name(),
         };
         format!("{kind} at {}", self.endpoint)
+    }
+
+    /// Whether it is Podman, which answers as Docker does, but not in everything. Asked once.
+    pub(super) fn is_podman(&self, doing: Doing<'_>) -> Result<bool, RuntimeError> {
+        if let Some(known) = self.is_podman.get() {
+            return Ok(*known);
+        }
+        let is_podman = match self.try_within(PATIENCE, async |client| client.version().await)? {
+            Ok(version) => {
+                let mut parts = version.components.into_iter().flatten();
+                parts.any(|part| part.name.contains("Podman"))
+            }
+            // A proxy before the socket may not let this through.
+            Err(failure) if refusal(&failure).is_some() => self.endpoint.maker().name() == "Podman",
+            Err(failure) => return Err(self.explain(doing, failure)),
+        };
+        Ok(*self.is_podman.get_or_init(|| is_podman))
     }
 
     /// Asks a question that the engine answers at once.
@@ -131,7 +150,7 @@ impl Engine {
     }
 
     pub(super) fn explain(&self, doing: Doing<'_>, failure: Failure) -> RuntimeError {
-        failure::explain(&self.name(), doing, failure)
+        failure::explain(&self.name(), self.endpoint.maker(), doing, failure)
     }
 
     /// The client; made when it is first wanted, so that an engine may come up later than we do.
@@ -139,8 +158,9 @@ impl Engine {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
-        let made = connect(&self.endpoint)
-            .map_err(|failure| failure::unreachable(&self.name(), failure))?;
+        let made = connect(&self.endpoint).map_err(|failure| {
+            failure::unreachable(&self.name(), self.endpoint.maker(), failure)
+        })?;
         Ok(self.client.get_or_init(|| made).clone())
     }
 }

@@ -14,8 +14,10 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::dialect;
+use super::endpoint::Endpoint;
 use super::engine::{Doing, Engine};
-use super::failure::{self, Failure};
+use super::failure::{self, Failure, is_cut_off};
 use super::kill::{Mark, kill};
 use crate::net::wait_for;
 use crate::{ExecCommand, ExecOutcome, ExecStreams, RuntimeError};
@@ -74,9 +76,12 @@ pub(super) fn exec(
         mark: &mark,
         ends: command.limit.map(|limit| (started + limit, limit)),
     };
-    run.carry(output, input, streams)?;
+    let refusal = run.carry(output, input, streams)?;
     let exit_code = run.exit_code()?;
-    Ok(ExecOutcome { exit_code })
+    match refusal {
+        Some(words) if matches!(exit_code, 126 | 127) => Err(run.not_run(&words)),
+        _ => Ok(ExecOutcome { exit_code }),
+    }
 }
 
 fn config_of(command: &ExecCommand, mark: &Mark, has_input: bool) -> ExecConfig {
@@ -127,13 +132,14 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Feeds the command by a thread, and passes on what it prints, until it prints no more.
+    /// Feeds the command by a thread, and passes on what it prints, until it prints no more. Returns words that are
+    /// Podman's and none of the command's, if its exit code says so, too.
     fn carry(
         &self,
         output: Output,
         input: Input,
         streams: ExecStreams<'_>,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<Option<String>, RuntimeError> {
         let (given_up, stop) = watch::channel(false);
         let ExecStreams {
             stdin,
@@ -142,7 +148,8 @@ impl Run<'_> {
         } = streams;
         thread::scope(|scope| {
             let feeder = stdin.map(|source| scope.spawn(move || self.feed(source, input, stop)));
-            let delivered = self.deliver(output, stdout, stderr);
+            let has_input = feeder.is_some();
+            let delivered = self.deliver(output, has_input, stdout, stderr);
             // Whoever feeds a command that has ended, or was given up, need not wait for it any longer.
             let _ = given_up.send(true);
             let fed = feeder.map(|thread| {
@@ -196,18 +203,37 @@ impl Run<'_> {
     fn deliver(
         &self,
         mut output: Output,
+        has_input: bool,
         stdout: &mut (dyn Write + Send),
         stderr: &mut (dyn Write + Send),
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<Option<String>, RuntimeError> {
+        let engine = self.inside.engine;
+        let is_podman = engine.is_podman(self.doing)?;
+        let mut refusal = None;
         let mut is_first = true;
         while let Some(item) = self.next(&mut output)? {
-            let item = item.map_err(|failure| self.inside.engine.explain(self.doing, failure))?;
+            if let Err(failure) = &item
+                && is_podman
+                && has_input
+                && matches!(engine.endpoint(), Endpoint::Socket(_))
+                && is_cut_off(failure)
+            {
+                // Podman closes the connection when the command has ended, whatever of its input lies there unread; a
+                // socket of this machine gives all that was written to it first.
+                break;
+            }
+            let item = item.map_err(|failure| engine.explain(self.doing, failure))?;
             let written = match &item {
                 LogOutput::StdOut { message } if is_first && is_refusal(message) => {
                     return Err(self.not_run(&String::from_utf8_lossy(message)));
                 }
                 LogOutput::StdOut { message } => stdout.write_all(message),
-                LogOutput::StdErr { message } => stderr.write_all(message),
+                LogOutput::StdErr { message } => {
+                    if is_podman && is_first && dialect::is_refusal(message) {
+                        refusal = Some(String::from_utf8_lossy(message).into_owned());
+                    }
+                    stderr.write_all(message)
+                }
                 LogOutput::StdIn { .. } => Ok(()),
                 // The rest of a message whose end never came.
                 LogOutput::Console { .. } => return Err(broken_off(self.doing)),
@@ -221,7 +247,8 @@ impl Run<'_> {
         stdout
             .flush()
             .and_then(|()| stderr.flush())
-            .map_err(|source| io_error(self.doing, source))
+            .map_err(|source| io_error(self.doing, source))?;
+        Ok(refusal)
     }
 
     fn next(

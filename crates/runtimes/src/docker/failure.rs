@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::io::{self, ErrorKind};
 
+use super::endpoint::Maker;
 use super::engine::{Doing, PATIENCE};
 use crate::RuntimeError;
 
@@ -39,7 +40,12 @@ pub(super) fn is_gone(failure: &Failure) -> bool {
 }
 
 /// Turns a failure into words: what was being done, where, why, and what to do.
-pub(super) fn explain(runtime: &str, doing: Doing<'_>, failure: Failure) -> RuntimeError {
+pub(super) fn explain(
+    runtime: &str,
+    maker: Maker,
+    doing: Doing<'_>,
+    failure: Failure,
+) -> RuntimeError {
     if let Some((_, words)) = refusal(&failure) {
         return RuntimeError::Failed {
             doing: doing.what.into(),
@@ -57,46 +63,51 @@ pub(super) fn explain(runtime: &str, doing: Doing<'_>, failure: Failure) -> Runt
             )
             .into(),
             hint: Some(format!(
-                "after {} s it was given up; does `docker ps` answer? Is a disk full or gone?",
-                PATIENCE.as_secs()
+                "after {} s it was given up; does `{} ps` answer? Is a disk full or gone?",
+                PATIENCE.as_secs(),
+                maker.name().to_lowercase()
             )),
         };
     }
-    unreachable(runtime, failure)
+    unreachable(runtime, maker, failure)
 }
 
 /// Why an engine cannot be asked.
-pub(super) fn unreachable(runtime: &str, failure: Failure) -> RuntimeError {
+pub(super) fn unreachable(runtime: &str, maker: Maker, failure: Failure) -> RuntimeError {
+    let status = maker.status_command();
     let hint = match &failure {
-        Failure::SocketNotFoundError(_) => Some(NOT_THERE),
+        Failure::SocketNotFoundError(_) => Some(not_there(maker)),
         Failure::CertPathError { .. }
         | Failure::CertParseError { .. }
         | Failure::CertMultipleKeys { .. } => Some(
-            "DOCKER_CERT_PATH must name a directory with ca.pem, cert.pem and key.pem that this user can read",
+            "DOCKER_CERT_PATH must name a directory with ca.pem, cert.pem and key.pem that this user can read".into(),
         ),
+        Failure::JsonDataError { .. } => None,
         other => match system_error(other) {
-            Some(ErrorKind::NotFound) => Some(NOT_THERE),
-            Some(ErrorKind::PermissionDenied) => Some(
-                "only root and the group of the socket may use it: run as root, or `usermod -aG docker USER` (whoever \
-                 is in that group is as good as root)",
-            ),
-            Some(ErrorKind::ConnectionRefused) => {
-                Some("nothing listens there: is the engine running? `systemctl status docker`")
-            }
-            _ => Some(
-                "the connection broke: did the engine stop or restart? `systemctl status docker`",
-            ),
+            Some(ErrorKind::NotFound) => Some(not_there(maker)),
+            Some(ErrorKind::PermissionDenied) => Some(maker.rights().into()),
+            Some(ErrorKind::ConnectionRefused) => Some(format!(
+                "nothing listens there: is the engine running? `{status}`"
+            )),
+            _ => Some(format!(
+                "the connection broke: did the engine stop or restart? `{status}`"
+            )),
         },
     };
     RuntimeError::Unreachable {
         runtime: runtime.into(),
         source: chain_of(&failure).into(),
-        hint: hint.map(str::to_owned),
+        hint,
     }
 }
 
-const NOT_THERE: &str = "there is no such socket: is the engine installed and running (`systemctl status docker`), and may this \
-                         user see it? Another one is named by DOCKER_HOST=unix:///path/to/docker.sock";
+fn not_there(maker: Maker) -> String {
+    format!(
+        "there is no such socket: is the engine installed and running (`{}`), and may this user see it? Another one is \
+         named by DOCKER_HOST=unix:///path/to/docker.sock",
+        maker.status_command()
+    )
+}
 
 /// What is asked of our own machine and not of the engine.
 pub(super) fn threads(runtime: &str, source: io::Error) -> RuntimeError {
@@ -113,7 +124,7 @@ fn hint_of(words: &str) -> Option<String> {
         "the engine's disk, or the disk of that volume, is full: `docker system df`, `df -h`"
     } else if said.contains("no such image") || said.contains("unable to find image") {
         "the image is gone from this machine: pull or build it again, or load it from a file (`docker load`)"
-    } else if said.contains("is not running") {
+    } else if said.contains("is not running") || said.contains("on running containers") {
         "start the service first"
     } else if said.contains("is paused") {
         "the service is frozen: resume it first (`docker unpause`)"
@@ -130,6 +141,14 @@ fn hint_of(words: &str) -> Option<String> {
         return None;
     };
     Some(hint.into())
+}
+
+/// Whether the other side closed the connection before it had taken all that we sent.
+pub(super) fn is_cut_off(failure: &Failure) -> bool {
+    matches!(
+        system_error(failure),
+        Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+    )
 }
 
 /// The kind of the system's error among the causes.
@@ -212,7 +231,7 @@ mod tests {
             ("write /data/x: no space left on device", "docker system df"),
             ("No such image: shop/db:1", "docker load"),
         ] {
-            let error = explain("Docker", doing, refused(500, words));
+            let error = explain("Docker", Maker::Docker, doing, refused(500, words));
             assert!(error.to_string().contains(words), "{error}");
             assert!(error.hint().unwrap().contains(hint), "{error:?}");
         }

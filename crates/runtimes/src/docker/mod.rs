@@ -13,6 +13,7 @@ mod address;
 mod compose;
 mod compose_file;
 mod containers;
+mod dialect;
 mod endpoint;
 mod engine;
 mod exec;
@@ -23,6 +24,7 @@ mod labels;
 mod lifecycle;
 mod logs;
 mod owner;
+mod pack;
 mod prefix;
 mod project;
 mod sandbox;
@@ -39,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use compose::{ComposeFiles, Up};
-pub use endpoint::{Endpoint, Surroundings};
+pub use endpoint::{Endpoint, Found, Surroundings};
 
 use access::Access;
 use containers::{Container, foremost, id_of, labels_of, of_project, of_service};
@@ -67,7 +69,7 @@ impl Docker {
     /// # Errors
     /// [`RuntimeError::Unreachable`] if `DOCKER_HOST` cannot be used.
     pub fn open(project: &str) -> Result<Self, RuntimeError> {
-        let endpoint = Endpoint::choose(&Surroundings::of_this_process(), |path| path.exists())?;
+        let endpoint = Endpoint::choose(&Surroundings::of_this_process(), Found::at)?;
         Ok(Self::at(endpoint, project))
     }
 
@@ -238,8 +240,10 @@ impl Runtime for Docker {
             service,
         };
         let container = foremost(&self.engine, &self.project, doing)?;
+        let is_podman = self.engine.is_podman(doing)?;
         Ok(prefix::prefix(
             self.engine.endpoint(),
+            is_podman,
             &id_of(&container),
             env,
         ))

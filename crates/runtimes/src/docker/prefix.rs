@@ -10,8 +10,20 @@ use super::endpoint::Endpoint;
 ///
 /// Values of the environment are not among the words, where everybody could read them: the client takes them from
 /// its own environment, and leaves out what is not set there. Who kills the client does not kill the command inside.
-pub(super) fn prefix(endpoint: &Endpoint, container: &str, env: &[&str]) -> Option<Vec<OsString>> {
-    let client = find("docker").or_else(|| find("podman"))?;
+/// Each engine's own client is taken if it is there: to Podman, Docker's passes on names without values, which are
+/// refused.
+pub(super) fn prefix(
+    endpoint: &Endpoint,
+    is_podman: bool,
+    container: &str,
+    env: &[&str],
+) -> Option<Vec<OsString>> {
+    let (own, other) = if is_podman {
+        ("podman", "docker")
+    } else {
+        ("docker", "podman")
+    };
+    let client = find(own).or_else(|| find(other))?;
     Some(words(client, endpoint, container, env))
 }
 

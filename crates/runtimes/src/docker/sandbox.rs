@@ -11,6 +11,7 @@ use bollard::models::{
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 
 use super::containers::{Container, inspect};
+use super::dialect::understood;
 use super::engine::{Doing, Engine, PATIENCE};
 use super::exec::{Inside, exec};
 use super::failure::{Failure, is_gone};
@@ -92,7 +93,7 @@ fn sweep(engine: &Engine, doing: Doing<'_>) {
         .filters(&filters)
         .build();
     let swept = engine.ask(doing, async |client| {
-        for container in client.list_containers(Some(options)).await? {
+        for container in understood(client.list_containers(Some(options)).await)? {
             let owner = container
                 .labels
                 .as_ref()

@@ -102,7 +102,8 @@ fn run_of_state(state: Option<&ContainerState>) -> (RunState, Option<String>) {
         // What could not be started stays "created", and says why.
         Some(Status::CREATED) if error.is_some() => (RunState::Failed, error),
         Some(Status::CREATED) => (RunState::Created, None),
-        Some(Status::RUNNING) => (RunState::Running, None),
+        // What is about to stop still does its work.
+        Some(Status::RUNNING | Status::STOPPING) => (RunState::Running, None),
         Some(Status::PAUSED) => (RunState::Paused, None),
         Some(Status::RESTARTING) => (RunState::Restarting, Some(ended(state, code))),
         Some(Status::REMOVING) => (RunState::Failed, Some("it is being removed".into())),

@@ -56,14 +56,19 @@ services:
   store: {stateless: true}
 ";
 
-struct ComposeWorld {
+/// The project on an engine.
+pub struct ComposeWorld {
     stack: Stack,
     docker: Docker,
     engine: Engine,
 }
 
 fn make() -> Option<ComposeWorld> {
-    let engine = Engine::start_or_skip()?;
+    on(Engine::start_or_skip()?)
+}
+
+/// The project on that engine, made and not started.
+pub fn on(engine: Engine) -> Option<ComposeWorld> {
     skip::unless_available(engine.load(&Image::App))?;
     let project = skip::unless_available(engine.project("promises", COMPOSE))?;
     project.compose(["up", "--no-start"]).unwrap();

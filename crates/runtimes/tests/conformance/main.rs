@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod containers;
+mod podman;
 mod processes;
 mod promises;
 mod units;

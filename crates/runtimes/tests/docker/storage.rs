@@ -189,8 +189,9 @@ fn an_archive_whose_source_breaks_is_an_error_with_its_reason() {
 
 #[test]
 fn a_volume_without_space_says_so_and_what_to_do() {
+    // A mebibyte in pages; of `size` Podman thinks that it is a quota.
     let compose = "version: '3.8'\nservices: { app: { image: 'rekindle-test/app:1', volumes: ['small:/data', '/scratch'] } }\n\
-                   volumes: { small: { driver_opts: { type: tmpfs, device: tmpfs, o: 'size=1m' } } }\n";
+                   volumes: { small: { driver_opts: { type: tmpfs, device: tmpfs, o: 'nr_blocks=256' } } }\n";
     let Some(shop) = shop_of(compose) else { return };
     sh(
         &shop.docker,
