@@ -11,6 +11,7 @@ mod compose;
 mod exec;
 mod failures;
 mod hanging;
+mod labels;
 mod lifecycle;
 mod project;
 mod sandbox;

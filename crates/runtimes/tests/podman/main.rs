@@ -12,6 +12,8 @@ mod compose;
 mod exec;
 #[path = "../docker/failures.rs"]
 mod failures;
+#[path = "../docker/labels.rs"]
+mod labels;
 #[path = "../docker/lifecycle.rs"]
 mod lifecycle;
 mod own;
