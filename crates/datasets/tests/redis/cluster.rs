@@ -223,7 +223,7 @@ fn what_a_shard_left_in_the_vault_is_what_a_node_starts_on_without_us() {
     let vault = new_vault(&dir.path().join("vault"));
     let point = capture(&vault, &server(&cluster.nodes()[0], "", dir.path())).unwrap();
     let place = dir.path().join("shard");
-    let at = TreePath::new(&format!("{AT}/shards/2")).unwrap();
+    let at = TreePath::new(format!("{AT}/shards/2")).unwrap();
     point
         .vault
         .restore(&point.snapshot, &at, &place, &Default::default())

@@ -236,7 +236,7 @@ fn write_outcome(
             }),
         );
     }
-    let what = match outcome.kind {
+    let what = match &outcome.kind {
         RestoredKind::PostgresDirectory { major } => format!("a PostgreSQL {major} data directory"),
         RestoredKind::RedisCluster { shards } => {
             format!("the {} shards of a Redis cluster", shards.len())
