@@ -182,6 +182,14 @@ pub enum VaultError {
     /// Compression failed, which only a lack of memory explains.
     #[error("compress: {0}")]
     Compress(&'static str),
+    /// A directory has more entries than a blob of the format can hold, which tells its length in 32 bits.
+    #[error(
+        "the listing of a directory has {bytes} bytes, and 4 GiB is the most: divide the directory, or leave files out"
+    )]
+    LongListing {
+        /// Its length.
+        bytes: usize,
+    },
     /// A text of ours could not be written as JSON.
     #[error("write JSON")]
     Json(#[from] serde_json::Error),

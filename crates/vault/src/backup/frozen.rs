@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{
     failure::BackupError,
-    packer::{Packer, Tools},
+    packer::{Packer, Tools, length_of},
     tree_builder::{Totals, TreeBuilder, made_up_directory},
 };
 use crate::{
@@ -129,9 +129,10 @@ impl Frozen {
 
 impl Listing {
     fn here(bytes: &[u8], compressor: &mut Compressor) -> Result<Self, VaultError> {
+        let length = length_of(bytes)?;
         let compressed = compressor.compress(bytes)?;
         Ok(Self::Here {
-            plain_length: compressed.map(|_| bytes.len() as u32),
+            plain_length: compressed.map(|_| length),
             body: compressed.unwrap_or(bytes).into(),
         })
     }

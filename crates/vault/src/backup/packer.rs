@@ -162,8 +162,9 @@ impl Packer {
         plain: &[u8],
         tools: &mut Tools,
     ) -> Result<u64, BackupError> {
+        let length = length_of(plain)?;
         let compressed = tools.compressor.compress(plain)?;
-        let plain_length = compressed.map(|_| plain.len() as u32);
+        let plain_length = compressed.map(|_| length);
         let body = compressed.unwrap_or(plain);
         self.store_body(
             (kind, id),
@@ -393,6 +394,14 @@ impl Added {
         self.stored_bytes
             .fetch_add(stored as u64, Ordering::Relaxed);
     }
+}
+
+/// The length of a blob before compression, as packs and indexes tell it.
+///
+/// # Errors
+/// [`VaultError::LongListing`]: pieces of files are never so long.
+pub(super) fn length_of(plain: &[u8]) -> Result<u32, VaultError> {
+    u32::try_from(plain.len()).map_err(|_| VaultError::LongListing { bytes: plain.len() })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
