@@ -62,13 +62,9 @@ pub(crate) fn run(
         (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (failed, failures) = mpsc::channel::<io::Error>();
     let status = thread::scope(|scope| {
-        if let (Some(mut pipe), Some(source)) = (their_in, stdin) {
-            // Somebody who ends before reading everything says so by its exit code.
+        if let (Some(pipe), Some(source)) = (their_in, stdin) {
             let failed = failed.clone();
-            scope.spawn(move || match io::copy(source, &mut pipe) {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => drop(failed.send(error)),
-                _ => {}
-            });
+            scope.spawn(move || feed(source, pipe, &failed));
         }
         let of_stdout = failed.clone();
         scope.spawn(move || pass_on(their_out, stdout, &of_stdout));
@@ -86,7 +82,20 @@ pub(crate) fn run(
     })
 }
 
-fn pass_on(from: Option<impl Read>, to: &mut dyn Write, failed: &mpsc::Sender<io::Error>) {
+/// Passes on what somebody is to read. One who ends before reading everything says so by an exit code.
+pub(crate) fn feed(source: &mut dyn Read, mut pipe: impl Write, failed: &mpsc::Sender<io::Error>) {
+    match io::copy(source, &mut pipe) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => drop(failed.send(error)),
+        _ => {}
+    }
+}
+
+/// Passes on what somebody writes, to its end.
+pub(crate) fn pass_on(
+    from: Option<impl Read>,
+    to: &mut dyn Write,
+    failed: &mpsc::Sender<io::Error>,
+) {
     let Some(mut from) = from else { return };
     let passed = io::copy(&mut from, to).and_then(|_| to.flush());
     if let Err(error) = passed {

@@ -15,6 +15,7 @@ mod identity;
 mod net;
 pub mod order;
 pub mod owed;
+mod owner;
 pub mod process;
 mod state;
 mod storage;

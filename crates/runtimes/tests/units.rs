@@ -6,6 +6,10 @@
 )]
 
 mod common;
+#[path = "units/sandbox.rs"]
+mod sandbox;
+#[path = "units/stranger.rs"]
+mod stranger;
 
 use std::{thread, time::Duration};
 
@@ -273,7 +277,7 @@ fn units_of_a_real_systemd() {
         return;
     };
     macro_rules! named {
-        ($($claim:ident)+) => { [$((stringify!($claim), $claim as fn(&docker::Systemd)),)+] };
+        ($($claim:path)+) => { [$((stringify!($claim), $claim as fn(&docker::Systemd)),)+] };
     }
     let all = named! {
         a_masked_unit_is_shown_and_refused_with_the_way_out
@@ -288,6 +292,12 @@ fn units_of_a_real_systemd() {
         configuration_is_the_unit_with_its_drop_ins_and_variables
         a_unit_without_the_machines_network_has_no_address
         a_log_without_journalctl_is_a_clear_error
+        sandbox::own_program_runs_as_its_user_on_directories_of_its_own
+        sandbox::a_sandbox_has_a_network_of_its_own_and_sees_no_socket_of_a_live_service
+        sandbox::a_command_that_takes_too_long_is_ended
+        sandbox::what_cannot_be_held_is_refused_with_the_reason
+        sandbox::what_a_killed_process_left_is_ended_by_the_next_and_what_a_living_one_has_is_not
+        stranger::a_user_without_rights_may_look_and_is_told_what_is_missing
         a_bus_that_goes_away_while_a_stop_is_waited_for_is_an_error
     };
     let machine = &machine;

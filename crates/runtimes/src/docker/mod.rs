@@ -23,7 +23,6 @@ mod kill;
 mod labels;
 mod lifecycle;
 mod logs;
-mod owner;
 mod pack;
 mod prefix;
 mod project;

@@ -15,12 +15,11 @@ use super::dialect::understood;
 use super::engine::{Doing, Engine, PATIENCE};
 use super::exec::{Inside, exec};
 use super::failure::{Failure, is_gone};
-use super::owner;
 use super::state::state_of;
 use super::storage::storage_of;
 use crate::{
     ExecCommand, ExecOutcome, ExecStreams, LogRequest, RuntimeError, Sandbox, SandboxRequest,
-    ServiceState, StorageKind,
+    ServiceState, StorageKind, owner,
 };
 
 /// On every container that we make, with who made it.

@@ -41,6 +41,23 @@ pub(super) struct Job<'a> {
 /// Properties of a unit by name, with what they hold in the way of JSON.
 pub(super) type Properties = BTreeMap<String, Value>;
 
+/// A property that a new unit is given.
+pub(super) type Property = (&'static str, Variant<'static>);
+
+/// A unit in a list: its name, its description, its states, and what else is not asked for here.
+type Listed = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
 impl Manager {
     pub fn new(bus: Bus) -> Self {
         Self {
@@ -83,6 +100,30 @@ impl Manager {
 
     /// Has systemd do something with a unit: `StartUnit`, `StopUnit`.
     pub fn job(&self, method: &str, unit: &str, mode: &str) -> Result<Job<'_>, Failure> {
+        self.job_by(unit, || self.call(method, &(unit, mode)))
+    }
+
+    /// Has systemd make a unit that no file describes, and start it.
+    pub fn start_transient(&self, unit: &str, properties: &[Property]) -> Result<Job<'_>, Failure> {
+        let no_others: [(&str, Vec<(&str, Variant<'_>)>); 0] = [];
+        let body = (unit, "fail", properties, &no_others[..]);
+        self.job_by(unit, || self.call("StartTransientUnit", &body))
+    }
+
+    /// Loaded units whose names fit a pattern, each with its description.
+    pub fn loaded(&self, pattern: &str) -> Result<Vec<(String, String)>, Failure> {
+        let no_states: [&str; 0] = [];
+        let answer = self.call("ListUnitsByPatterns", &(&no_states[..], &[pattern][..]))?;
+        let all: Vec<Listed> = self.read(&answer)?;
+        Ok(all.into_iter().map(|unit| (unit.0, unit.1)).collect())
+    }
+
+    /// What a call makes systemd do with a unit.
+    fn job_by(
+        &self,
+        unit: &str,
+        call: impl FnOnce() -> Result<Message, Failure>,
+    ) -> Result<Job<'_>, Failure> {
         let connection = self.connection()?;
         // Before the job, so that its end is not missed.
         let ends = self.wait(async {
@@ -105,7 +146,7 @@ impl Manager {
             Err(Failure::Refused { name, .. }) if name.ends_with(".AlreadySubscribed") => {}
             other => drop(other?),
         }
-        let answer = self.call(method, &(unit, mode))?;
+        let answer = call()?;
         job.path = self.read(&answer)?;
         Ok(job)
     }

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use zbus::OwnedObjectPath;
 
 use super::{
-    bus::Manager,
+    bus::{Job, Manager},
     facts::Facts,
     failure::{Doing, Failure},
     state::{ended, is_skipped},
@@ -46,8 +46,12 @@ impl Change<'_> {
         let _ = self.manager.call("ResetFailedUnit", &(self.doing.unit,));
         // Else it forgets at once what became of a unit that does not stay up. Our connection holds this reference.
         let _ = self.manager.call("RefUnit", &(self.doing.unit,));
+        self.follow(self.job("StartUnit", "replace")?)
+    }
+
+    /// Waits until a start is accepted, or gave up.
+    pub fn follow(&self, mut job: Job<'_>) -> Result<(), RuntimeError> {
         let begun = Instant::now();
-        let mut job = self.job("StartUnit", "replace")?;
         loop {
             let end = job.end(LOOK).map_err(|failure| self.explain(failure))?;
             if let Some(end) = end {
@@ -141,7 +145,7 @@ impl Change<'_> {
         done.map(drop).map_err(|failure| self.explain(failure))
     }
 
-    fn job(&self, method: &str, mode: &str) -> Result<super::bus::Job<'_>, RuntimeError> {
+    fn job(&self, method: &str, mode: &str) -> Result<Job<'_>, RuntimeError> {
         let job = self.manager.job(method, self.doing.unit, mode);
         job.map_err(|failure| self.explain(failure))
     }
@@ -171,7 +175,7 @@ impl Change<'_> {
         }
     }
 
-    fn explain(&self, failure: Failure) -> RuntimeError {
+    pub fn explain(&self, failure: Failure) -> RuntimeError {
         failure.explain(self.doing)
     }
 }

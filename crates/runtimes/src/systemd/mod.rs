@@ -2,9 +2,9 @@
 //!
 //! A service is the unit that its `unit:` names, `NAME.service` without it. Start at [`Systemd`]; what is asked goes
 //! through `bus.rs`, changes are jobs in `change.rs`, and what systemd says becomes a state in `state.rs`, which asks
-//! nothing.
+//! nothing. Sandboxes are in `sandbox/`.
 //!
-//! Absent on purpose: writing units, enabling them, and signals that stop processes without systemd's knowing.
+//! Absent on purpose: writing units to disk, enabling them, and signals that stop processes without systemd's knowing.
 
 mod address;
 mod bus;
@@ -13,6 +13,7 @@ mod exec;
 mod facts;
 mod failure;
 mod logs;
+mod sandbox;
 mod state;
 mod storage;
 
@@ -21,13 +22,21 @@ use std::{
     io::{self, Write},
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use rekindle_stack::{Runtime as Kind, Stack};
 
 pub use self::address::Bus;
-use self::{bus::Manager, change::Change, facts::Facts, failure::Doing, logs::Journal};
+use self::{
+    bus::Manager,
+    change::Change,
+    facts::Facts,
+    failure::Doing,
+    logs::Journal,
+    sandbox::{Template, UnitSandbox},
+};
 use crate::{
     ExecCommand, ExecOutcome, ExecStreams, LogRequest, RunState, Runtime, RuntimeError, Sandbox,
     SandboxRequest, ServiceState, Storage, StorageAccess, directory::DirectoryAccess,
@@ -36,7 +45,7 @@ use crate::{
 
 /// Runs the services of a stack as units of systemd.
 pub struct Systemd {
-    manager: Manager,
+    manager: Arc<Manager>,
     services: Vec<Service>,
     journalctl: Vec<OsString>,
 }
@@ -68,7 +77,7 @@ impl Systemd {
             declared: declared_storage(service),
         };
         Self {
-            manager: Manager::new(bus),
+            manager: Arc::new(Manager::new(bus)),
             services: stack.services.iter().map(service).collect(),
             journalctl,
         }
@@ -264,12 +273,24 @@ impl Runtime for Systemd {
     fn sandbox(
         &self,
         service: &str,
-        _request: &SandboxRequest,
+        request: &SandboxRequest,
     ) -> Result<Box<dyn Sandbox>, RuntimeError> {
-        self.service(service)?;
-        Err(RuntimeError::Unsupported {
-            runtime: self.describe(),
-            what: "cannot make a second instance of a unit".to_owned(),
-        })
+        let (_, facts) = self.there("make a sandbox of", service)?;
+        if self.is_of_user() {
+            return Err(RuntimeError::Unsupported {
+                runtime: self.describe(),
+                what:
+                    "cannot make a sandbox: only root's systemd gives a unit a network of its own"
+                        .to_owned(),
+            });
+        }
+        let template = Template {
+            service,
+            facts,
+            declared: &self.service(service)?.declared,
+            journalctl: &self.journalctl,
+        };
+        let sandbox = UnitSandbox::make(&self.manager, template, request)?;
+        Ok(Box::new(sandbox))
     }
 }

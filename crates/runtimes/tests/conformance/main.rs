@@ -16,6 +16,8 @@ mod processes;
 mod promises;
 mod units;
 
+use std::path::PathBuf;
+
 use rekindle_runtimes::Runtime;
 use rekindle_stack::Stack;
 
@@ -32,6 +34,10 @@ use rekindle_stack::Stack;
 trait World {
     fn stack(&self) -> &Stack;
     fn runtime(&self) -> &dyn Runtime;
+    /// A directory that the runtime's machine has under the same path.
+    fn shared(&self) -> PathBuf {
+        std::env::temp_dir()
+    }
     /// Kills the process of a service behind the runtime's back.
     fn kill(&self, service: &str);
 }
@@ -74,6 +80,8 @@ macro_rules! keeps {
             an_unhealthy_service_gates_those_that_need_it
             storage_keeps_owner_and_mode_on_the_way_out_and_in
             an_unknown_service_is_absent_and_cannot_be_started
+            a_sandbox_has_what_it_was_given_and_no_network_and_the_live_files_stay
+            a_sandbox_shows_how_another_program_ended
         }
     };
 }

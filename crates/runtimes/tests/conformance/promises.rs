@@ -3,11 +3,16 @@
 use std::{path::Path, time::Duration};
 
 use rekindle_runtimes::{
-    ExecCommand, ExecStreams, LogRequest, RunState, Runtime, RuntimeError,
+    ExecCommand, ExecStreams, LogRequest, RunState, Runtime, RuntimeError, Sandbox, SandboxRequest,
     order::{Event, Limits, Outcome, Plan, bring_up, take_down},
 };
 
-use crate::{World, common::until};
+use rekindle_testing::skip;
+
+use crate::{
+    World,
+    common::{until, write},
+};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -277,4 +282,78 @@ pub fn an_unknown_service_is_absent_and_cannot_be_started(world: &dyn World) {
     assert_eq!(run(world, "nobody"), RunState::Absent);
     let error = runtime.start("nobody").unwrap_err();
     assert!(matches!(error, RuntimeError::NoService { .. }), "{error:?}");
+}
+
+/// What a sandbox's program says of where it is.
+fn said(sandbox: &dyn Sandbox, script: &str, env: &[(&str, &str)]) -> (i64, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let streams = ExecStreams {
+        stdin: None,
+        stdout: &mut out,
+        stderr: &mut err,
+    };
+    let mut command = sh(script);
+    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    command.env = env.iter().map(own).collect();
+    let outcome = sandbox.exec(&command, streams).unwrap();
+    (outcome.exit_code, String::from_utf8(out).unwrap())
+}
+
+pub fn a_sandbox_has_what_it_was_given_and_no_network_and_the_live_files_stay(world: &dyn World) {
+    if !rustix::process::geteuid().is_root() {
+        skip::record("sandboxes: these need root");
+        return;
+    }
+    let runtime = world.runtime();
+    let storage = runtime.storage("store").unwrap().remove(0);
+    let given = tempfile::tempdir_in(world.shared()).unwrap();
+    write(&given.path().join("given"), "from outside\n");
+    let request = SandboxRequest {
+        env: vec![("SIZE".into(), "large $x \"y\"".into())],
+        mounts: vec![(given.path().into(), storage.inside.clone())],
+        ..SandboxRequest::default()
+    };
+    let mut sandbox = runtime.sandbox("store", &request).unwrap();
+    assert_eq!(sandbox.state().unwrap().run, RunState::Created);
+    sandbox.start().unwrap();
+    assert_eq!(sandbox.state().unwrap().run, RunState::Running);
+    assert_ne!(run(world, "store"), RunState::Running, "it is no service");
+    let inside = storage.inside.display();
+    let look = format!("cat {inside}/*; echo mine > {inside}/new; echo $SIZE $COLOUR; exit 4");
+    let expected = "from outside\nlarge $x \"y\" red $y\n";
+    let found = said(sandbox.as_ref(), &look, &[("COLOUR", "red $y")]);
+    assert_eq!(found, (4, expected.to_owned()));
+    let new = std::fs::read_to_string(given.path().join("new")).unwrap();
+    assert_eq!(new, "mine\n");
+    let (_, ways) = said(sandbox.as_ref(), "grep -vc Iface /proc/net/route", &[]);
+    assert_eq!(ways, "0\n", "a heading at most, and no way to anywhere");
+    drop(sandbox);
+    let mut access = runtime.open_storage("store", &storage).unwrap();
+    assert!(access.copy_file(Path::new("new"), &mut Vec::new()).is_err());
+    let mut kept = Vec::new();
+    access.copy_file(Path::new("kept"), &mut kept).unwrap();
+    assert_eq!(kept, b"kept bytes\n");
+}
+
+pub fn a_sandbox_shows_how_another_program_ended(world: &dyn World) {
+    if !rustix::process::geteuid().is_root() {
+        skip::record("sandboxes: these need root");
+        return;
+    }
+    let runtime = world.runtime();
+    let request = SandboxRequest {
+        command: Some(sh("echo instead; exit 5").argv),
+        ..SandboxRequest::default()
+    };
+    let mut sandbox = runtime.sandbox("web", &request).unwrap();
+    sandbox.start().unwrap();
+    until("it ended", || {
+        sandbox.state().unwrap().run == RunState::Failed
+    });
+    assert_eq!(sandbox.state().unwrap().exit_code, Some(5));
+    until("its log is there", || {
+        let mut log = Vec::new();
+        sandbox.logs(&LogRequest::default(), &mut log).unwrap();
+        String::from_utf8(log).unwrap().contains("instead\n")
+    });
 }

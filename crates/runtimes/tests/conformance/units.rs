@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, chown},
+    path::PathBuf,
 };
 
 use rekindle_runtimes::Runtime;
@@ -105,6 +106,10 @@ impl World for UnitWorld<'_> {
 
     fn runtime(&self) -> &dyn Runtime {
         &self.runtime
+    }
+
+    fn shared(&self) -> PathBuf {
+        self.machine.shared()
     }
 
     /// By its number: systemd learns of it as of any other end.

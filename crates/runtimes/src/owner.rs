@@ -1,4 +1,4 @@
-//! Which process made a container, so that it can be told later whether that one is gone.
+//! Which process made something that outlives it, a container or a unit, so that it can be told later whether that one is gone.
 //!
 //! Written as `MACHINE:BOOT:PID:START`: a process id is used again, but not with the same start in the same boot.
 
@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 
 /// Who we are.
-pub(super) fn this_process() -> io::Result<String> {
+pub(crate) fn this_process() -> io::Result<String> {
     let pid = std::process::id();
     let (machine, boot) = (machine(), boot()?);
     let start = start_of(pid)
@@ -15,7 +15,7 @@ pub(super) fn this_process() -> io::Result<String> {
 }
 
 /// Whether that process was one of this machine and is there no more. Of others nothing is known.
-pub(super) fn is_gone(owner: &str) -> bool {
+pub(crate) fn is_gone(owner: &str) -> bool {
     let fields: Vec<&str> = owner.split(':').collect();
     let [machine_then, boot_then, pid, start] = fields[..] else {
         return false;
