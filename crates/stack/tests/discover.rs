@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rekindle_stack::compose::{Project, Source, load, parse};
 use rekindle_stack::discover::{
-    Difference, Proposal, Recommendation, differences, override_file, propose, recommend, uncovered,
+    Difference, Found, Proposal, Recommendation, differences, override_file, propose, recommend,
+    uncovered,
 };
 use rekindle_stack::{Loaded, Name, Stack, TemplateServices, VaultLocation, template};
 
@@ -23,7 +24,10 @@ fn project(name: &str) -> Project {
 }
 
 fn written(proposal: &Proposal, base: &Path) -> String {
-    let name: Name = proposal.project.parse().unwrap();
+    let Found::Project(name) = &proposal.found else {
+        panic!("{:?}", proposal.found);
+    };
+    let name: Name = name.parse().unwrap();
     let vault = VaultLocation::Local("/backups/vault".into());
     let password = Path::new("/etc/rekindle/vault-password");
     let services = TemplateServices::Project(proposal);

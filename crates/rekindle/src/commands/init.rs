@@ -3,6 +3,7 @@
 mod engine;
 mod password;
 mod project;
+mod units;
 
 use std::{
     env, fs,
@@ -28,6 +29,8 @@ Examples:
   rekindle init                          in the directory of a Compose file: finds out what to back up
   rekindle init --compose /srv/shop/compose.yaml
   rekindle init --project shop           a project that runs, wherever its files are
+  rekindle init --systemd                the databases that run as units of systemd
+  rekindle init --unit shop --unit postgresql@15-main
   rekindle init --patch                  restart policies and health checks that the project lacks
   rekindle init --postgres postgres://backup@localhost:5432/postgres
   rekindle init /etc/rekindle --stack shop --vault /backups/vault
@@ -66,7 +69,14 @@ pub struct InitArgs {
     /// containers tell
     #[arg(long, value_name = "NAME", conflicts_with_all = ["postgres", "compose"])]
     project: Option<String>,
-    /// Print a Compose file with the restart policies and health checks that the project lacks, and write nothing
+    /// Units of systemd that run: those of `--unit`, else those of databases and stores that are known
+    #[arg(long, conflicts_with_all = ["postgres", "compose", "project"])]
+    systemd: bool,
+    /// A unit of systemd to find out what to back up; again for each
+    #[arg(long, value_name = "UNIT", conflicts_with_all = ["postgres", "compose", "project"])]
+    unit: Vec<String>,
+    /// Print a Compose file with the restart policies and health checks that the project lacks, or a drop-in with the restart
+    /// policies that units lack, and write nothing
     #[arg(long, conflicts_with_all = ["postgres", "dry_run"])]
     patch: bool,
     /// Print what would be written, and write nothing
@@ -144,7 +154,7 @@ fn layout(app: &App, args: &InitArgs) -> Result<Layout, CliError> {
     };
     let of_project = found
         .as_ref()
-        .and_then(|found| found.project.name.parse().ok());
+        .and_then(|found| found.project()?.name.parse().ok());
     let stack = match (&args.stack, of_project) {
         (Some(name), _) => name.clone(),
         (None, Some(name)) => name,

@@ -84,7 +84,7 @@ fn prepare(facts: &Facts, command: &ExecCommand) -> io::Result<Command> {
 }
 
 /// Later settings count; files come after what the unit says itself. Source: systemd.exec(5), "EnvironmentFile=".
-fn environment(facts: &Facts) -> io::Result<BTreeMap<String, String>> {
+pub(super) fn environment(facts: &Facts) -> io::Result<BTreeMap<String, String>> {
     let pairs = facts
         .texts("Environment")
         .filter_map(|pair| pair.split_once('='));

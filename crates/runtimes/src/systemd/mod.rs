@@ -16,6 +16,7 @@ mod logs;
 mod sandbox;
 mod state;
 mod storage;
+mod survey;
 
 use std::{
     ffi::OsString,
@@ -28,7 +29,7 @@ use std::{
 
 use rekindle_stack::{Runtime as Kind, Stack};
 
-pub use self::address::Bus;
+pub use self::{address::Bus, survey::survey};
 use self::{
     bus::Manager,
     change::Change,

@@ -27,14 +27,14 @@ pub(super) struct DraftKey {
 }
 
 impl Draft {
-    fn new(kind: &'static str) -> Self {
+    pub(super) fn new(kind: &'static str) -> Self {
         Self {
             kind,
             ..Self::default()
         }
     }
 
-    fn key(&mut self, key: &str, value: Yaml, why: impl Into<String>) {
+    pub(super) fn key(&mut self, key: &str, value: Yaml, why: impl Into<String>) {
         let why = why.into();
         let why = if why.is_empty() {
             Vec::new()
@@ -46,7 +46,7 @@ impl Draft {
     }
 
     /// `password_env: …` or `password_file: …`.
-    fn secret(&mut self, key: &str, credential: Option<Credential>, base: &Path) {
+    pub(super) fn secret(&mut self, key: &str, credential: Option<Credential>, base: &Path) {
         let Some(credential) = credential else { return };
         match &credential {
             Credential::Variable(name) => {

@@ -317,6 +317,12 @@ pub fn recognise(service: &Service) -> Component {
     }
 }
 
+/// A program by the name that people know it by.
+pub(super) fn of_product(product: &str, evidence: String) -> Option<Component> {
+    let found = KNOWN.iter().find(|known| known.product == product)?;
+    Some(component(found, evidence))
+}
+
 fn component(found: &Known, evidence: String) -> Component {
     Component {
         engine: found.engine,

@@ -6,7 +6,7 @@
 //! `rekindle.yaml`;
 //! [`Proposal::matrix`] as a table of components. [`uncovered`] holds a configuration against the
 //! project and names every volume that no dataset covers; [`recommend`] what Docker should be told
-//! besides, as a Compose override file.
+//! besides, as a Compose override file. [`propose_units`] does the same for units of systemd.
 //!
 //! All of it is pure: the same project gives the same text.
 //!
@@ -25,6 +25,7 @@ mod patch;
 mod propose;
 mod render;
 mod storage;
+mod units;
 
 pub use coverage::{Difference, Uncovered, differences, uncovered};
 pub use credentials::{Credential, SecretFile};
@@ -32,5 +33,8 @@ pub use engine::{Component, Engine, recognise};
 pub use image::ImageName;
 pub use matrix::ComponentRow;
 pub use patch::{Recommendation, override_file, recommend};
-pub use propose::{Proposal, ProposedService, propose};
+pub use propose::{Found, Proposal, ProposedService, propose};
 pub use storage::volume_directory;
+pub use units::{
+    Unit, configuration_file, drop_in, is_known, propose_units, recognise_unit, recommend_units,
+};

@@ -10,10 +10,19 @@ use crate::compose::{Project, Service};
 use crate::model::Priority;
 use crate::name::Name;
 
-/// What a `rekindle.yaml` of a project should say.
+/// What services were found in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A Compose project of that name.
+    Project(String),
+    /// Units of systemd.
+    Units,
+}
+
+/// What a `rekindle.yaml` of a project, or of units, should say.
 pub struct Proposal {
-    /// Name of the Compose project.
-    pub project: String,
+    /// What it was found in.
+    pub found: Found,
     /// The services, in the order of the files.
     pub services: Vec<ProposedService>,
     /// Files with secrets that must be written beside it, each for its owner alone.
@@ -23,6 +32,20 @@ pub struct Proposal {
     pub(super) env_file: Option<PathBuf>,
     pub(super) files: Vec<PathBuf>,
     pub(super) base: PathBuf,
+}
+
+impl Proposal {
+    pub(super) fn new(found: Found, base: &Path) -> Self {
+        Self {
+            found,
+            services: Vec::new(),
+            secrets: Vec::new(),
+            notes: Vec::new(),
+            env_file: None,
+            files: Vec::new(),
+            base: base.to_owned(),
+        }
+    }
 }
 
 /// A service of a [`Proposal`].
@@ -42,6 +65,10 @@ pub struct ProposedService {
     pub stops: bool,
     /// A URL that answers when it is well.
     pub health: Option<String>,
+    /// A command that succeeds when it is well, where no URL is known.
+    pub health_command: Option<Vec<String>>,
+    /// Its unit, if it is one of systemd that is not named as the service is.
+    pub unit: Option<String>,
     pub(super) datasets: Vec<Draft>,
     pub(super) why: Vec<String>,
     pub(super) is_built: bool,
@@ -62,13 +89,10 @@ impl ProposedService {
 /// Proposes what to back up. `base` is the directory that the `rekindle.yaml` will lie in.
 pub fn propose(project: &Project, base: &Path) -> Proposal {
     let mut proposal = Proposal {
-        project: project.name.clone(),
-        services: Vec::new(),
-        secrets: Vec::new(),
         notes: project.notes.iter().map(ToString::to_string).collect(),
         env_file: project.env_file.clone(),
         files: project.files.clone(),
-        base: base.to_owned(),
+        ..Proposal::new(Found::Project(project.name.clone()), base)
     };
     for service in &project.services {
         match service.name.parse::<Name>() {
@@ -117,6 +141,8 @@ fn of_service(project: &Project, service: &Service, name: Name, base: &Path) -> 
         optional: !service.profiles.is_empty(),
         stops: is_copied && is_server && !datasets::is_captured(project, service),
         health: health::url(service),
+        health_command: None,
+        unit: None,
         why: reasons(service, &component, &datasets),
         is_built: service.is_built,
         name,
@@ -125,7 +151,7 @@ fn of_service(project: &Project, service: &Service, name: Name, base: &Path) -> 
     }
 }
 
-fn priority(component: &Component, datasets: &[Draft]) -> Priority {
+pub(super) fn priority(component: &Component, datasets: &[Draft]) -> Priority {
     match component.engine {
         _ if datasets.is_empty() => Priority::Medium,
         Engine::Postgres => Priority::Critical,

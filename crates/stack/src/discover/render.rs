@@ -1,7 +1,7 @@
 //! A proposal as the text of a `rekindle.yaml`: the parts that depend on the project.
 
 use super::datasets::{Draft, shown_path};
-use super::propose::{Proposal, ProposedService};
+use super::propose::{Found, Proposal, ProposedService};
 use crate::compose::is_usual_name;
 use crate::model::Priority;
 use crate::yaml::Yaml;
@@ -18,10 +18,13 @@ impl Proposal {
 
     /// The `runtime` key.
     pub(crate) fn runtime_yaml(&self) -> String {
-        let mut keys = vec![
-            ("kind".to_owned(), Yaml::text("compose")),
-            ("project".to_owned(), Yaml::text(&self.project)),
-        ];
+        let mut keys = match &self.found {
+            Found::Units => vec![("kind".to_owned(), Yaml::text("systemd"))],
+            Found::Project(name) => vec![
+                ("kind".to_owned(), Yaml::text("compose")),
+                ("project".to_owned(), Yaml::text(name)),
+            ],
+        };
         // Those that Compose finds beside rekindle.yaml are found by themselves.
         let is_found = self
             .files
@@ -65,6 +68,9 @@ fn block(service: &ProposedService) -> String {
         text += &comment(reason, 2);
     }
     text += &format!("  {}:\n", Yaml::text(service.name.as_str()).inline());
+    if let Some(unit) = &service.unit {
+        text += &format!("    unit: {}\n", Yaml::text(unit).inline());
+    }
     if service.is_stateless() {
         text += "    stateless: true\n";
     } else {
@@ -82,6 +88,10 @@ fn block(service: &ProposedService) -> String {
     }
     if let Some(url) = &service.health {
         text += &format!("    health: {{ http: {} }}\n", Yaml::text(url).inline());
+    }
+    if let Some(command) = &service.health_command {
+        let words = Yaml::list(command).inline();
+        text += &format!("    health: {{ command: {words} }}\n");
     }
     if !service.is_stateless() {
         text += &format!("    rpo: 1d\n    rto: {}\n", rto(service.priority));

@@ -1,4 +1,4 @@
-//! `rekindle init` from a Compose project.
+//! `rekindle init` from a Compose project, or from whatever else services are found in.
 
 use std::{
     env,
@@ -10,7 +10,7 @@ use std::{
 
 use rekindle_stack::{
     compose::{self, ComposeError, Project},
-    discover::{self, Proposal, Recommendation},
+    discover::{self, Proposal, Recommendation, Unit},
 };
 use rekindle_vault::durable;
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::{
     InitArgs,
     engine::{self, Running},
+    units,
 };
 use crate::{
     app::App,
@@ -28,15 +29,24 @@ use crate::{
 /// The name under which the patch is best kept.
 const PATCH: &str = "compose.rekindle.yaml";
 
-/// A project, and what was made of it.
+/// A project or units, and what was made of them.
 pub(super) struct Found {
-    pub project: Project,
+    pub source: Source,
     pub proposal: Proposal,
 }
 
-/// Reads the project: the one that runs under the name, else the files that were named, else those in the directory of the
+/// What services were found in.
+pub(super) enum Source {
+    Project(Box<Project>),
+    Units(Vec<Unit>),
+}
+
+/// Reads the units that were asked for, or the project: the one that runs under the name, else the files that were named, else those in the directory of the
 /// new configuration, else none.
 pub(super) fn find(args: &InitArgs, folder: &Path) -> Result<Option<Found>, CliError> {
+    if args.systemd || !args.unit.is_empty() {
+        return units::find(&args.unit, folder).map(Some);
+    }
     let (mut project, notes) = match &args.project {
         Some(name) => {
             let Running { project, notes } = engine::running(name)?;
@@ -50,7 +60,8 @@ pub(super) fn find(args: &InitArgs, folder: &Path) -> Result<Option<Found>, CliE
     engine::locate(&mut project);
     let mut proposal = discover::propose(&project, folder);
     proposal.notes.extend(notes);
-    Ok(Some(Found { project, proposal }))
+    let source = Source::Project(Box::new(project));
+    Ok(Some(Found { source, proposal }))
 }
 
 fn of_files(args: &InitArgs, folder: &Path) -> Result<Option<Project>, CliError> {
@@ -86,7 +97,11 @@ pub(super) fn patch(app: &App, args: &InitArgs, out: &mut dyn Write) -> Result<E
         let hint = "name it with `--compose FILE`, or a project that runs with `--project NAME`";
         return Err(CliError::wrong_use(text, hint));
     };
-    let patch = discover::override_file(&found.project);
+    let project = match &found.source {
+        Source::Project(project) => project,
+        Source::Units(units) => return units::patch(app, units, out),
+    };
+    let patch = discover::override_file(project);
     if app.is_json() {
         write_json(
             out,
@@ -94,7 +109,7 @@ pub(super) fn patch(app: &App, args: &InitArgs, out: &mut dyn Write) -> Result<E
         )?;
         return Ok(Exit::Done);
     }
-    for recommendation in discover::recommend(&found.project) {
+    for recommendation in discover::recommend(project) {
         let is_known = !matches!(
             recommendation,
             Recommendation::HealthCheck { test: None, .. }
@@ -110,10 +125,7 @@ pub(super) fn patch(app: &App, args: &InitArgs, out: &mut dyn Write) -> Result<E
     match patch {
         Some(patch) => {
             out.write_all(patch.as_bytes())?;
-            app.next([
-                format!("rekindle init --patch > {PATCH}"),
-                up(&found.project),
-            ]);
+            app.next([format!("rekindle init --patch > {PATCH}"), up(project)]);
         }
         None => app.note("nothing to add: restart policies and health checks are there"),
     }
@@ -170,15 +182,30 @@ impl Found {
             .iter()
             .map(|file| &file.name)
             .collect();
-        json!({ "name": self.project.name, "files": self.project.files, "components": self.proposal.matrix(),
+        let (name, files, units) = match &self.source {
+            Source::Project(project) => (Some(&project.name), project.files.clone(), Vec::new()),
+            Source::Units(units) => (None, Vec::new(), units.iter().map(|it| &it.name).collect()),
+        };
+        json!({ "name": name, "files": files, "units": units, "components": self.proposal.matrix(),
             "secrets": secrets, "notes": self.proposal.notes, "recommendations": self.recommendations() })
     }
 
+    /// The Compose project, if it is one.
+    pub(super) fn project(&self) -> Option<&Project> {
+        match &self.source {
+            Source::Project(project) => Some(project.as_ref()),
+            Source::Units(_) => None,
+        }
+    }
+
     fn recommendations(&self) -> Vec<Value> {
-        let found = discover::recommend(&self.project);
-        let value =
-            |found: &Recommendation| json!({ "service": found.service(), "text": found.text() });
-        found.iter().map(value).collect()
+        match &self.source {
+            Source::Project(project) => discover::recommend(project)
+                .iter()
+                .map(|found| json!({ "service": found.service(), "text": found.text() }))
+                .collect(),
+            Source::Units(units) => units::recommendations(units),
+        }
     }
 
     /// The component matrix.
@@ -211,12 +238,19 @@ impl Found {
         for note in &self.proposal.notes {
             app.warn(note);
         }
-        let missing = discover::recommend(&self.project).len() as u64;
+        let missing = self.recommendations().len() as u64;
         if missing > 0 {
             let missing = count(missing, "recommendation");
-            app.note(format_args!(
-                "\n{missing} for the project (restart policies, health checks): `rekindle init --patch` prints them"
-            ));
+            let (whom, how) = match &self.source {
+                Source::Project(_) => (
+                    "the project (restart policies, health checks)",
+                    "rekindle init --patch".to_owned(),
+                ),
+                Source::Units(units) => {
+                    ("the units (restart policies)", units::patch_command(units))
+                }
+            };
+            app.note(format_args!("\n{missing} for {whom}: `{how}` prints them"));
         }
     }
 }

@@ -50,11 +50,8 @@ pub(super) fn program(facts: &Facts) -> Vec<Property> {
     if facts.is("RemainAfterExit") {
         all.push(("RemainAfterExit", true.into()));
     }
-    for (name, from) in [
-        ("ExecStartPreEx", "ExecStartPreEx"),
-        ("ExecStartEx", "ExecStartEx"),
-    ] {
-        let commands: Vec<Command> = facts.list(from).iter().filter_map(command).collect();
+    for name in ["ExecStartPreEx", "ExecStartEx"] {
+        let commands: Vec<Command> = facts.list(name).iter().filter_map(command).collect();
         if !commands.is_empty() {
             all.push((name, commands.into()));
         }
