@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,7 @@ pub struct Engine {
     warden: Warden,
     _health: Option<HealthChecks>,
     kind: Kind,
+    tried: OnceLock<()>,
     dir: TempDir,
     port: Option<u16>,
 }
@@ -97,6 +99,7 @@ impl Engine {
             warden: Warden::of_podman(dir.path())?,
             _health: Some(HealthChecks::of(dir.path().join(Kind::Podman.socket()))),
             kind: Kind::Podman,
+            tried: OnceLock::new(),
             dir,
             port: None,
         };
@@ -140,6 +143,7 @@ impl Engine {
             warden: Warden::of_docker(dir.path(), dockerd)?,
             _health: None,
             kind: Kind::Docker,
+            tried: OnceLock::new(),
             dir,
             port: None,
         })
@@ -178,24 +182,36 @@ impl Engine {
         }
     }
 
-    /// Podman's service answers also where no container can run.
+    /// Podman's service answers also where no container can run, or none with a network.
     fn try_container(&self, image: &Image) -> Result<(), TestingError> {
-        let name = image.name();
-        let line = [
-            "run",
-            "--rm",
-            "--network=none",
-            "--entrypoint=sh",
-            &name,
-            "-c",
-            ":",
-        ];
-        match run(&mut self.docker(line)) {
-            Err(TestingError::Failed { output, .. }) => Err(self
-                .kind
-                .unavailable(format!("no container runs in it: {output}"))),
-            done => done.map(drop),
+        if self.tried.get().is_some() {
+            return Ok(());
         }
+        let name = image.name();
+        let lines: [&[&str]; 3] = [
+            &["network", "create", "trial"],
+            &[
+                "run",
+                "--rm",
+                "--network=trial",
+                "--entrypoint=sh",
+                &name,
+                "-c",
+                ":",
+            ],
+            &["network", "rm", "trial"],
+        ];
+        for line in lines {
+            match run(&mut self.docker(line.iter().copied())) {
+                Err(TestingError::Failed { output, .. }) => {
+                    let why = format!("no container runs in it: {output}");
+                    return Err(self.kind.unavailable(why));
+                }
+                done => done?,
+            };
+        }
+        let _ = self.tried.set(());
+        Ok(())
     }
 
     /// Writes a Compose file for a project of that name; starts nothing.
