@@ -64,8 +64,8 @@ impl Drop for World {
 
 #[test]
 fn a_failed_restore_says_what_it_did_and_keeps_what_earlier_ones_set_aside() {
-    let started = Redis::builder(Flavour::Redis7).start();
-    let Some(server) = skip::unless_available(started) else {
+    let builder = Redis::builder(Flavour::Redis7).setting("appendonly", "yes");
+    let Some(server) = skip::unless_available(builder.start()) else {
         return;
     };
     let acl = |rule: &str| {
@@ -97,12 +97,22 @@ fn a_failed_restore_says_what_it_did_and_keeps_what_earlier_ones_set_aside() {
     );
     assert_eq!((get().as_str(), world.copies()), ("three", copies));
 
-    // It is copied, and does not take the data.
+    // It is copied, and never comes for the data: it is as it was.
     acl("+@all -replicaof");
     let (code, said) = world.run(&IN_PLACE);
     assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("+replicaof") && !said.contains("--undo"),
+        "{said}"
+    );
+    assert_eq!((get().as_str(), world.copies()), ("three", copies));
+
+    // It takes the data, and does not keep it.
+    acl("+@all -bgrewriteaof");
+    let (code, said) = world.run(&IN_PLACE);
+    assert_eq!(code, 1, "{said}");
     assert!(said.contains("may hold the old, the new or none"), "{said}");
-    assert!(said.contains("+replicaof"), "{said}");
+    assert!(said.contains("+bgrewriteaof"), "{said}");
     let undo = "`rekindle restore --undo --service cache --kind redis` brings back what was there";
     assert!(said.contains(undo), "{said}");
     let (code, again) = world.run(&IN_PLACE);

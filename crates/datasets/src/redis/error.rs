@@ -193,7 +193,7 @@ fn refusal_hint(message: &str) -> Option<&'static str> {
         }
         "NOPERM" => {
             "its ACL needs: +ping +info +time +lastsave +select +dbsize +config|get +client +psync +sync +replconf +bgsave, and in a cluster +cluster|nodes; for a \
-             restore in place also +replicaof +role +config|set"
+             restore in place also +replicaof +role +config|set +bgrewriteaof"
         }
         "LOADING" => "the server is still loading its data; run it again when it is done",
         "NOMASTERLINK" => "this server is a replica that lost its master; back up the master",
