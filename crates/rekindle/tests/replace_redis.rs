@@ -12,7 +12,7 @@ use std::{fs, thread::sleep, time::Duration};
 
 use rekindle_testing::{
     process::free_port,
-    redis::{Connection, Flavour, Redis},
+    redis::{Cluster, Connection, Flavour, Redis},
     skip,
 };
 use support::Home;
@@ -183,4 +183,45 @@ fn a_stopped_server_has_its_files_replaced_and_an_undo_stops_and_starts_it() {
     world.ok(&["service", "stop", "cache"]);
     let (code, said) = world.run(&UNDO);
     assert_eq!(code, 1, "{said}");
+}
+
+#[test]
+fn a_cluster_lacks_what_nobody_serves_and_comes_back_as_directories_with_the_commands() {
+    let Some(cluster) = skip::unless_available(Cluster::start(Flavour::Redis7, 3)) else {
+        return;
+    };
+    let port = cluster.nodes()[0].port();
+    let world = World::new(&format!(
+        "    datasets: [ {{ kind: redis, url: \"redis://127.0.0.1:{port}\" }} ]\n"
+    ));
+    cluster.call("SET a one").unwrap();
+    let said = world.ok(&["backup"]);
+    assert!(!said.contains("slots"), "{said}");
+    let left = cluster.nodes()[1].call("CLUSTER DELSLOTSRANGE 6000 6999");
+    assert_eq!(left.unwrap().text(), "OK");
+    let (code, said) = world.run(&["backup"]);
+    assert_eq!(code, 5, "{said}");
+    assert!(
+        said.contains("slots 6000-6999 are served by no node"),
+        "{said}"
+    );
+    let to = world.0.join("restored");
+    let to = to.to_str().unwrap();
+    let said = world.ok(&["restore", "latest", "--service", "cache", "--to", to]);
+    assert!(said.contains("the 3 shards of a Redis cluster"), "{said}");
+    let first = format!("redis-server --cluster-enabled yes --port 7000 --dir {to}/shards/0");
+    assert!(said.contains(&first), "{said}");
+    let meet = "redis-cli -p 7000 cluster meet 127.0.0.1 7002";
+    assert!(said.contains(meet), "{said}");
+    for shard in 0..3 {
+        let place = world.0.join("restored/shards").join(shard.to_string());
+        assert!(place.join("dump.rdb").exists() && place.join("nodes.conf").exists());
+    }
+    let (code, said) = world.run(&IN_PLACE);
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("a cluster is not restored in place"),
+        "{said}"
+    );
+    assert!(said.contains("`restore --to DIR`"), "{said}");
 }
