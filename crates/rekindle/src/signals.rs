@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _},
-    process::{self, Child, ExitStatus},
+    process::{self, Child, Command, ExitStatus},
     sync::{
         Mutex, MutexGuard, Once, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -53,9 +53,8 @@ pub fn watch(message: impl Into<String>) {
     IS_WATCHED.store(true, Ordering::SeqCst);
     thread::spawn(move || {
         // What is passed on is the command's affair, and not ours.
-        let mut signals = signals.forever().filter(|signal| !pass_on(*signal));
+        let mut signals = signals.forever().filter(|signal| is_ours(*signal));
         if let Some(signal) = signals.next() {
-            IS_ENDING.store(true, Ordering::SeqCst);
             output::to_stderr(message);
             thread::spawn(move || end(signal));
         }
@@ -72,36 +71,43 @@ fn command() -> MutexGuard<'static, Option<Pid>> {
     COMMAND.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Passes a signal on to the command that runs, if one does. What is typed at a terminal reaches the command by
-/// itself, and would reach it twice.
-fn pass_on(signal: i32) -> bool {
+/// Whether a signal ends this program, because no command runs that it is passed on to. From then on none begins.
+fn is_ours(signal: i32) -> bool {
     let command = command();
-    let Some(pid) = *command else {
-        return false;
-    };
+    match *command {
+        Some(pid) => pass_on(signal, pid),
+        None => IS_ENDING.store(true, Ordering::SeqCst),
+    }
+    command.is_none()
+}
+
+/// Passes a signal on to the command that runs. What is typed at a terminal reaches the command by itself, and would reach
+/// it twice.
+fn pass_on(signal: i32, to: Pid) {
     let is_typed = matches!(signal, SIGINT | SIGQUIT) && io::stdin().is_terminal();
     if let Some(signal) = Signal::from_named_raw(signal).filter(|_| !is_typed)
-        && let Err(error) = kill_process(pid, signal)
+        && let Err(error) = kill_process(to, signal)
     {
         tracing::debug!(%error, "the command did not get the signal");
     }
-    true
 }
 
-/// Waits for a command, and passes on to it what this process is sent meanwhile: it ends by its own decision, and what
-/// comes after it is done.
+/// Runs a command, and passes on to it what this process is sent meanwhile: it ends by its own decision, and what comes
+/// after it is done.
 ///
 /// # Errors
 /// As the system refused.
-pub fn wait_passing_on(child: &mut Child) -> io::Result<ExitStatus> {
-    let pid = Pid::from_child(child);
-    *command() = Some(pid);
-    // SIGINT and SIGTERM are watched by [`watch`].
+pub fn run_passing_on(program: &mut Command) -> io::Result<ExitStatus> {
+    // SIGINT and SIGTERM are watched by [`watch`]. Before the command begins: what comes while it does is for it, too.
     let mut others = Signals::new([SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])?;
     let handle = others.handle();
+    let mut child = begin(program)?;
+    let pid = Pid::from_child(&child);
     let passing = thread::spawn(move || {
         for signal in others.forever() {
-            pass_on(signal);
+            if let Some(pid) = *command() {
+                pass_on(signal, pid);
+            }
         }
     });
     // Not reaped yet, so that its number is nobody else's while signals still go there.
@@ -116,6 +122,21 @@ pub fn wait_passing_on(child: &mut Child) -> io::Result<ExitStatus> {
     drop(passing.join());
     ended?;
     child.wait()
+}
+
+/// Starts a command to which signals are passed on from the first moment: who looks for it meanwhile waits. Does not return
+/// if a signal is ending the program.
+fn begin(program: &mut Command) -> io::Result<Child> {
+    loop {
+        let mut command = command();
+        if !IS_ENDING.load(Ordering::SeqCst) {
+            let child = program.spawn()?;
+            *command = Some(Pid::from_child(&child));
+            return Ok(child);
+        }
+        drop(command);
+        give_way();
+    }
 }
 
 /// From now on, the first SIGINT or SIGTERM asks a stream to end in good order; the second ends the program with 130 or

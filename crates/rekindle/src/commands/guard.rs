@@ -118,10 +118,8 @@ fn tell_point(app: &App, args: &GuardArgs, made: &BackupOutcome) -> Option<Exit>
 }
 
 fn run_command(args: &GuardArgs) -> io::Result<ExitStatus> {
-    let mut child = Command::new(&args.command[0])
-        .args(&args.command[1..])
-        .spawn()?;
-    signals::wait_passing_on(&mut child)
+    let mut command = Command::new(&args.command[0]);
+    signals::run_passing_on(command.args(&args.command[1..]))
 }
 
 /// As a shell tells it.
@@ -182,7 +180,7 @@ fn put_back(app: &App, ways: &[WayBack]) {
             program.arg("restore").args(&way.arguments);
             // Our own stdout is the command's.
             program.stdout(io::stderr());
-            signals::wait_passing_on(&mut program.spawn()?)
+            signals::run_passing_on(&mut program)
         });
         let failed = match ran {
             Ok(status) if status.success() => continue,
