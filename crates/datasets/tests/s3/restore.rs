@@ -151,9 +151,10 @@ fn a_poor_server_gets_what_it_can_keep(vault: &TestVault, point: &Point) {
     let report = restore.run().unwrap();
     let told = report.warnings.join("\n");
     assert!(told.contains("the server knows none"), "{told}");
-    // Each object is there with its own content, or it is named.
+    // Each object is there with its own content, or it is named. One that the server did not find when it was asked at once,
+    // while it failed to make a file of a directory beside it, is named although it is there.
     let list = vault.list(point, "vers");
-    let mut there = 0;
+    let (mut there, mut kept) = (0, 0);
     for entry in list.iter().filter(|e| e.latest && !e.deleted) {
         let content = vault.read(point, entry.path.as_ref().unwrap());
         let listed = poor.list_objects("odd", &entry.key).unwrap();
@@ -162,10 +163,11 @@ fn a_poor_server_gets_what_it_can_keep(vault: &TestVault, point: &Point) {
         let is_there = is_listed && found.is_ok_and(|found| found.body == content);
         let shown = format!("/{}`", entry.key.escape_debug());
         let is_named = report.failures.iter().any(|said| said.contains(&shown));
-        assert!(is_there != is_named, "{}: {report:#?}", entry.key);
+        assert!(is_there || is_named, "{}: {report:#?}", entry.key);
         there += u64::from(is_there);
+        kept += u64::from(!is_named);
     }
-    assert_eq!(there + report.failed, wanted);
+    assert_eq!(kept + report.failed, wanted);
     let again = plan_it().plan;
     assert_eq!(again.there, there, "{again:#?}");
 }
