@@ -11,6 +11,7 @@ pub(crate) const OPEN_KEYS: &[&str] = &[
     "buckets",
     "bus",
     "ca_file",
+    "cert_file",
     "changed",
     "command",
     "compression",
