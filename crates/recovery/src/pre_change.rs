@@ -75,6 +75,15 @@ pub fn ways_back(point: &str, manifest: &Manifest) -> Vec<WayBack> {
                     });
                 }
             }
+            DatasetRecord::Redis(record) if record.cluster.is_some() => {
+                // No cluster is restored in place; its shards come back as directories for new nodes.
+                let to = format!("{service}-before");
+                ways.push(WayBack {
+                    service,
+                    arguments: of(&["--to", &to]),
+                    is_in_place: false,
+                });
+            }
             record => {
                 let same = manifest.datasets.iter();
                 let several = same.filter(|other| other.service == entry.service).count() > 1;
@@ -96,7 +105,10 @@ pub fn ways_back(point: &str, manifest: &Manifest) -> Vec<WayBack> {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use rekindle_datasets::{files::FilesRecord, redis::RedisRecord};
+    use rekindle_datasets::{
+        files::FilesRecord,
+        redis::{ClusterRecord, RedisRecord},
+    };
 
     use super::*;
     use crate::DatasetEntry;
@@ -113,6 +125,11 @@ mod tests {
         add("cache", DatasetRecord::Redis(RedisRecord::default()));
         add("index", DatasetRecord::Files(FilesRecord::default()));
         add("index", DatasetRecord::Redis(RedisRecord::default()));
+        let cluster = RedisRecord {
+            cluster: Some(ClusterRecord::default()),
+            ..RedisRecord::default()
+        };
+        add("shards", DatasetRecord::Redis(cluster));
         let ways = ways_back("1f0c", &manifest);
         let lines: Vec<_> = ways.iter().map(|way| way.arguments.join(" ")).collect();
         assert_eq!(
@@ -121,7 +138,9 @@ mod tests {
                 "1f0c --service cache --in-place --yes",
                 "1f0c --service index --kind files --in-place --yes",
                 "1f0c --service index --kind redis --in-place --yes",
+                "1f0c --service shards --to shards-before",
             ]
         );
+        assert_eq!(ways.iter().filter(|way| !way.is_in_place).count(), 1);
     }
 }
