@@ -42,6 +42,7 @@ static IS_WATCHED: AtomicBool = AtomicBool::new(false);
 /// wait for that. What was half done is safe by the vault's own order of writing, so nothing is
 /// unwound.
 pub fn watch(message: impl Into<String>) {
+    say_instead(message);
     let mut signals = match Signals::new([SIGINT, SIGTERM]) {
         Ok(signals) => signals,
         Err(error) => {
@@ -49,19 +50,30 @@ pub fn watch(message: impl Into<String>) {
             return;
         }
     };
-    let message = message.into();
     IS_WATCHED.store(true, Ordering::SeqCst);
     thread::spawn(move || {
         // What is passed on is the command's affair, and not ours.
         let mut signals = signals.forever().filter(|signal| is_ours(*signal));
         if let Some(signal) = signals.next() {
-            output::to_stderr(message);
+            output::to_stderr(said().as_str());
             thread::spawn(move || end(signal));
         }
         if let Some(signal) = signals.next() {
             process::exit(128 + signal);
         }
     });
+}
+
+/// What is said when a signal ends the program.
+static MESSAGE: Mutex<String> = Mutex::new(String::new());
+
+fn said() -> MutexGuard<'static, String> {
+    MESSAGE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What an interrupt means from now on, where the work has come further than it had when it was [watched](watch).
+pub fn say_instead(text: impl Into<String>) {
+    *said() = text.into();
 }
 
 /// The command that signals are for.

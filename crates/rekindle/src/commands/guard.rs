@@ -77,6 +77,10 @@ pub fn run(app: &App, args: &GuardArgs) -> Result<Exit, CliError> {
         return Ok(exit);
     }
     let short = made.point.id.short();
+    let further = format!(
+        "interrupted: recovery point {short} has what was there; `rekindle points show {short}` tells of it"
+    );
+    signals::say_instead(further);
     let ways = ways_back(&short, &made.manifest);
     let code = match run_command(args) {
         Ok(status) => code_of(status),
