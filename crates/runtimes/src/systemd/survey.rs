@@ -94,14 +94,14 @@ fn told(name: &str, facts: &Facts, of_user: bool) -> Unit {
     let command = facts.list("ExecStart").first();
     let words = command.and_then(|command| command.get(1)?.as_array());
     let words = words.into_iter().flatten().filter_map(|word| word.as_str());
-    let needs = ["Requires", "Requisite", "BindsTo", "Wants", "After"];
-    let needs = needs.into_iter().flat_map(|kind| facts.texts(kind));
+    // A unit may want one that is ordered after it: only the order has no circles.
+    let needs = facts.texts("After");
     let kept = storage_of(facts, &[], of_user);
     let mut unit = Unit {
         name: own_name.unwrap_or(name).to_owned(),
         description: facts.text("Description").to_owned(),
         argv: Words(words.map(str::to_owned).collect()),
-        environment: environment(facts),
+        environment: environment(name, facts),
         directories: kept
             .into_iter()
             .filter(|storage| !storage.read_only)
@@ -115,8 +115,11 @@ fn told(name: &str, facts: &Facts, of_user: bool) -> Unit {
     unit
 }
 
-fn environment(facts: &Facts) -> std::collections::BTreeMap<String, Secret> {
-    let all = exec::environment(facts).unwrap_or_default();
+fn environment(unit: &str, facts: &Facts) -> std::collections::BTreeMap<String, Secret> {
+    let all = exec::environment(facts).unwrap_or_else(|error| {
+        tracing::warn!(unit, error = %error, "its variables cannot be read: passwords in them are not found");
+        Default::default()
+    });
     all.into_iter()
         .map(|(name, value)| (name, Secret::new(value)))
         .collect()
@@ -154,13 +157,13 @@ mod tests {
             "Id": "redis-server.service", "Description": "A store", "Restart": "no",
             "ExecStart": [["/usr/bin/redis-server", ["/usr/bin/redis-server", settings.to_str().unwrap()], false, 0]],
             "ReadWritePaths": [data.to_str().unwrap(), "-/nowhere/at/all"],
-            "Requires": ["a.service"], "After": ["b.service"], "Environment": ["A=b"],
+            "Wants": ["a.service"], "After": ["b.service"], "Environment": ["A=b"],
         });
         let facts = Facts(serde_json::from_value(facts).unwrap());
         let unit = told("redis.service", &facts, false);
         assert_eq!(unit.name, "redis-server.service");
         assert_eq!(unit.directories, [data]);
-        assert_eq!(unit.needs, ["a.service", "b.service"]);
+        assert_eq!(unit.needs, ["b.service"], "who is wanted may come later");
         assert_eq!(unit.configuration.unwrap().1.expose(), "port 7\n");
         assert_eq!(unit.environment["A"].expose(), "b");
     }
