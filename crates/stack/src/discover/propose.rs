@@ -46,6 +46,20 @@ impl Proposal {
             base: base.to_owned(),
         }
     }
+
+    /// Takes a service, and the files that must be written for it.
+    pub(super) fn add(&mut self, service: ProposedService) {
+        let credentials = service.datasets.iter().map(|draft| &draft.credential);
+        self.secrets.extend(
+            credentials
+                .flatten()
+                .filter_map(|credential| match credential {
+                    Credential::New(file) => Some(file.clone()),
+                    _ => None,
+                }),
+        );
+        self.services.push(service);
+    }
 }
 
 /// A service of a [`Proposal`].
@@ -98,16 +112,7 @@ pub fn propose(project: &Project, base: &Path) -> Proposal {
         match service.name.parse::<Name>() {
             Ok(name) => {
                 let proposed = of_service(project, service, name, base);
-                let credentials = proposed
-                    .datasets
-                    .iter()
-                    .filter_map(|draft| draft.credential.as_ref());
-                let files = credentials.filter_map(|credential| match credential {
-                    Credential::New(file) => Some(file.clone()),
-                    _ => None,
-                });
-                proposal.secrets.extend(files);
-                proposal.services.push(proposed);
+                proposal.add(proposed);
             }
             Err(error) => {
                 let note = format!("service `{}` is left out: {error}", service.name);

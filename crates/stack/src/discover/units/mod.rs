@@ -19,7 +19,6 @@ pub use program::{is_known, recognise_unit};
 pub use settings::configuration_file;
 
 use super::{
-    credentials::{Credential, SecretFile},
     engine::{Component, Engine},
     propose::{Found, Proposal, ProposedService, priority},
 };
@@ -84,8 +83,7 @@ pub fn propose_units(units: &[Unit], base: &Path) -> Proposal {
                 let needs = needs.filter(|(other, _)| unit.needs.contains(&other.name));
                 service.depends_on = needs.map(|(_, name)| name.clone()).collect();
                 service.depends_on.retain(|other| other != name);
-                proposal.secrets.extend(secrets(&service));
-                proposal.services.push(service);
+                proposal.add(service);
             }
             Err(error) => {
                 let note = format!("{} is left out: {error}", unit.name);
@@ -127,18 +125,6 @@ fn reasons(unit: &Unit, component: &Component, keeps_nothing: bool) -> Vec<Strin
         why.push("Its unit names no directory that it keeps: it is started again.".to_owned());
     }
     why
-}
-
-fn secrets(service: &ProposedService) -> Vec<SecretFile> {
-    let credentials = service
-        .datasets
-        .iter()
-        .filter_map(|draft| draft.credential.as_ref());
-    let files = credentials.filter_map(|credential| match credential {
-        Credential::New(file) => Some(file.clone()),
-        _ => None,
-    });
-    files.collect()
 }
 
 /// A name for each: that of the unit, without its instance where no other one has it.
