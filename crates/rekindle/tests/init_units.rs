@@ -65,9 +65,7 @@ impl World {
     /// Exit code, what was printed, what was said.
     fn run(&self, words: &[&str]) -> (i32, String, String) {
         let mut command = self.home.command(words);
-        command
-            .env("DBUS_SYSTEM_BUS_ADDRESS", self.machine.bus())
-            .env("STATE_DIRECTORY", self.home.join("state"));
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", self.machine.bus());
         let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let code = output.status.code().unwrap_or(-1);

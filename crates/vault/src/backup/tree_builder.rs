@@ -25,6 +25,9 @@ pub(super) struct TreeBuilder {
     pub frozen: Option<Box<Frozen>>,
 }
 
+/// What is in a directory: everything that is no directory, and the directories.
+pub(super) type TakenEntries = (BTreeMap<Vec<u8>, Node>, BTreeMap<Vec<u8>, TreeBuilder>);
+
 /// What a whole tree holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
@@ -121,8 +124,7 @@ impl TreeBuilder {
     }
 
     /// Takes the entries of a directory that is complete; `None` if that was done before.
-    #[allow(clippy::type_complexity, reason = "both are named in `TreeBuilder`")]
-    pub fn take_entries(&mut self) -> Option<(BTreeMap<Vec<u8>, Node>, BTreeMap<Vec<u8>, Self>)> {
+    pub fn take_entries(&mut self) -> Option<TakenEntries> {
         let is_open = self.frozen.is_none();
         is_open.then(|| {
             (
