@@ -266,32 +266,30 @@ fn a_restore_that_was_killed_is_completed_by_the_same_command() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // As it was sent: this server lists an object while it still writes it.
-    let tags = |bucket: &str| -> BTreeSet<(String, String)> {
-        let listed = source.list_objects(bucket, "o/").unwrap_or_default();
-        let tags = listed.into_iter();
-        tags.map(|listed| (listed.key, listed.etag.0)).collect()
-    };
-    let wanted = tags("media");
-    let written = || wanted.intersection(&tags("copy")).count();
-    while written() < 20 || slow.refused() == 0 {
+    // Counted on the way: this server lists an object while it still writes it, and goes on to name the tag of
+    // that half.
+    while slow.passed() < 20 || slow.refused() == 0 {
         assert!(killed.try_wait().unwrap().is_none(), "it ended early");
         sleep(Duration::from_millis(20));
     }
     killed.kill().unwrap();
     killed.wait().unwrap();
-    assert_eq!(written(), 20);
+    let whole = BTreeSet::from_iter(contents(&source, "media"));
+    let written = BTreeSet::from_iter(contents(&source, "copy"));
+    // Mostly twenty: it fails some that come at once, and when they come again all is refused.
+    let there = whole.intersection(&written).count() as u64;
+    assert!((1..=20).contains(&there), "{there}");
     // Past the busy one, which may still have a request of the one that was killed.
     let to = url("copy", own.port());
     let restore = ["restore", "--to", &to, "--credentials-file", "keys"];
     let planned = home.json(&[&restore[..], &["--dry-run"]].concat());
     assert_eq!(
         (&planned["goes_on"], &planned["there"], &planned["creates"]),
-        (&json!(true), &json!(20), &json!(OBJECTS - 20)),
+        (&json!(true), &json!(there), &json!(OBJECTS - there)),
         "{planned:#}"
     );
     let done = home.json(&restore);
-    assert_eq!(done["report"]["written"], OBJECTS - 20, "{done:#}");
+    assert_eq!(done["report"]["written"], OBJECTS - there, "{done:#}");
     assert_eq!(contents(&source, "copy"), contents(&source, "media"));
     assert_eq!(home.json(&restore)["plan"]["goes_on"], false);
 }

@@ -38,7 +38,15 @@ struct Shared {
     target: u16,
     rule: Mutex<Option<Rule>>,
     seen: AtomicU64,
+    passed: AtomicU64,
     refused: AtomicU64,
+}
+
+/// What the rule says of a request.
+enum Verdict {
+    NoneOfIts,
+    Passes,
+    Refused(Rule),
 }
 
 impl MadeUpS3 {
@@ -51,6 +59,7 @@ impl MadeUpS3 {
             target,
             rule: Mutex::new(None),
             seen: AtomicU64::new(0),
+            passed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         });
         let for_thread = Arc::clone(&shared);
@@ -70,6 +79,7 @@ impl MadeUpS3 {
     /// Follows `rule` from now on.
     pub fn set(&self, rule: Option<Rule>) {
         self.shared.seen.store(0, Ordering::SeqCst);
+        self.shared.passed.store(0, Ordering::SeqCst);
         self.shared.refused.store(0, Ordering::SeqCst);
         *self
             .shared
@@ -81,6 +91,11 @@ impl MadeUpS3 {
     /// How many requests were refused since the rule was set.
     pub fn refused(&self) -> u64 {
         self.shared.refused.load(Ordering::SeqCst)
+    }
+
+    /// How many requests that the rule is about it let pass since it was set, and the real server has answered.
+    pub fn passed(&self) -> u64 {
+        self.shared.passed.load(Ordering::SeqCst)
     }
 }
 
@@ -102,27 +117,37 @@ impl Shared {
         });
         let mut body = Vec::new();
         reader.take(length.unwrap_or(0)).read_to_end(&mut body)?;
-        match self.refusal(text.lines().next().unwrap_or_default()) {
-            Some(rule) => refuse(client, &rule),
-            None => self.pass_on(client, &head, &body),
+        match self.verdict(text.lines().next().unwrap_or_default()) {
+            Verdict::NoneOfIts => self.pass_on(client, &head, &body),
+            Verdict::Passes => {
+                self.pass_on(client, &head, &body)?;
+                self.passed.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            }
+            Verdict::Refused(rule) => {
+                self.refused.fetch_add(1, Ordering::SeqCst);
+                refuse(client, &rule)
+            }
         }
     }
 
-    fn refusal(&self, request: &str) -> Option<Rule> {
+    fn verdict(&self, request: &str) -> Verdict {
         let rule = self
             .rule
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()?;
-        if !request.starts_with(rule.method) || !request.contains(rule.path) {
-            return None;
-        }
+            .clone();
+        let Some(rule) =
+            rule.filter(|rule| request.starts_with(rule.method) && request.contains(rule.path))
+        else {
+            return Verdict::NoneOfIts;
+        };
         let number = self.seen.fetch_add(1, Ordering::SeqCst);
-        let is_refused = number >= rule.after && number - rule.after < rule.times;
-        is_refused.then(|| {
-            self.refused.fetch_add(1, Ordering::SeqCst);
-            rule
-        })
+        if number >= rule.after && number - rule.after < rule.times {
+            Verdict::Refused(rule)
+        } else {
+            Verdict::Passes
+        }
     }
 
     /// The signature covers the host that the client named, so the head goes on as it is; only the
