@@ -11,7 +11,8 @@ use rekindle_stack::{
     FILE_NAME, Secret, Stack, TemplateServices, VaultLocation,
     compose::Words,
     discover::{
-        Unit, configuration_file, drop_in, is_known, propose_units, recognise_unit, recommend_units,
+        ConfigurationFiles, Unit, drop_in, is_known, propose_units, read_configuration,
+        recognise_unit, recommend_units,
     },
     template,
 };
@@ -197,9 +198,105 @@ fn where_a_programs_settings_lie_is_told_by_its_command() {
         ),
         ("/usr/sbin/nginx -c /etc/nginx.conf", None),
     ] {
-        let found = configuration_file(&unit("x.service", line));
+        let mut unit = unit("x.service", line);
+        read_configuration(&mut unit, &Everywhere);
+        let found = unit.configuration.map(|(path, _)| path);
         assert_eq!(found.as_deref(), expected.map(Path::new), "{line}");
     }
+}
+
+/// Every file is there, and empty.
+struct Everywhere;
+
+impl ConfigurationFiles for Everywhere {
+    fn text(&self, _: &Path) -> Option<String> {
+        Some(String::new())
+    }
+
+    fn names(&self, _: &Path) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Paths and texts.
+struct Files(&'static [(&'static str, &'static str)]);
+
+impl ConfigurationFiles for Files {
+    fn text(&self, path: &Path) -> Option<String> {
+        let (_, text) = self.0.iter().find(|(own, _)| Path::new(own) == path)?;
+        Some((*text).to_owned())
+    }
+
+    fn names(&self, directory: &Path) -> Vec<String> {
+        let paths = self.0.iter().map(|(path, _)| Path::new(path));
+        let inside = paths.filter(|path| path.parent() == Some(directory));
+        let names = inside.filter_map(|path| path.file_name()?.to_str());
+        names.rev().map(str::to_owned).collect()
+    }
+}
+
+fn proposed(argv: &str, files: Files) -> String {
+    let mut unit = unit("x.service", argv);
+    read_configuration(&mut unit, &files);
+    text(&[unit])
+}
+
+#[test]
+fn what_a_configuration_of_postgresql_includes_and_what_alter_system_set_count() {
+    let line = "/usr/bin/postgres -D /srv/pg -c config_file=/etc/pg/main.conf";
+    let included = &[
+        (
+            "/etc/pg/main.conf",
+            "port = 7001\ninclude 'first.conf'\ninclude_dir = 'conf.d' # more\n#include 'not.conf'\ninclude_if_exists 'no.conf'\n",
+        ),
+        (
+            "/etc/pg/first.conf",
+            "port = 7002\nunix_socket_directories = '/run/own'\n",
+        ),
+        ("/etc/pg/not.conf", "unix_socket_directories = '/wrong'\n"),
+        ("/etc/pg/conf.d/10.conf", "port = 7003\n"),
+        (
+            "/etc/pg/conf.d/20.conf",
+            "include '../main.conf'\nport = 7004\n",
+        ),
+        ("/etc/pg/conf.d/30.conf.old", "port = 7005\n"),
+        ("/etc/pg/conf.d/.40.conf", "port = 7006\n"),
+    ];
+    let found = proposed(line, Files(included));
+    assert!(
+        found.contains("/run/own") && !found.contains("/wrong"),
+        "{found}"
+    );
+    assert!(
+        found.contains("7004") && !found.contains("7005") && !found.contains("7006"),
+        "{found}"
+    );
+    let set = &[
+        ("/srv/pg/postgresql.conf", "port = 7001\n"),
+        ("/srv/pg/postgresql.auto.conf", "port = '7009'\n"),
+    ];
+    let found = proposed("/usr/bin/postgres -D /srv/pg", Files(set));
+    assert!(found.contains("7009"), "{found}");
+}
+
+#[test]
+fn what_a_configuration_of_redis_includes_counts_where_it_stands() {
+    let files = &[
+        (
+            "/etc/redis.conf",
+            "include /etc/redis/base.conf\ninclude \"/etc/redis/d/*.conf\"\nport 7002\ninclude relative.conf\ninclude /etc/redis/none.conf\n",
+        ),
+        ("/etc/redis/base.conf", "port 7001\ndir /srv/one\n"),
+        ("/etc/redis/d/a.conf", "dir /srv/two\n"),
+        ("/etc/redis/d/b.conf", "dir /srv/three\n"),
+        ("/etc/redis/d/c.off", "dir /srv/four\n"),
+    ];
+    let found = proposed("/usr/bin/redis-server /etc/redis.conf", Files(files));
+    assert!(found.contains("7002") && !found.contains("7001"), "{found}");
+    assert!(
+        found.contains("/srv/three") && !found.contains("/srv/two"),
+        "{found}"
+    );
 }
 
 #[test]

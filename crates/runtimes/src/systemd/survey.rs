@@ -1,15 +1,15 @@
 //! What runs on a machine, for somebody who has not said yet what his services are.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Read as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use rekindle_stack::{
     Secret,
     compose::Words,
-    discover::{Unit, configuration_file, is_known},
+    discover::{ConfigurationFiles, Unit, is_known, read_configuration},
 };
 
 use super::{
@@ -111,7 +111,7 @@ fn told(name: &str, facts: &Facts, of_user: bool) -> Unit {
         restart: facts.text("Restart").to_owned(),
         configuration: None,
     };
-    unit.configuration = configuration_file(&unit).and_then(read);
+    read_configuration(&mut unit, &Readable);
     unit
 }
 
@@ -125,18 +125,27 @@ fn environment(unit: &str, facts: &Facts) -> std::collections::BTreeMap<String, 
         .collect()
 }
 
-fn read(path: PathBuf) -> Option<(PathBuf, Secret)> {
-    let read = |path: &Path| -> std::io::Result<String> {
+/// The files of this machine that this user may read.
+struct Readable;
+
+impl ConfigurationFiles for Readable {
+    fn text(&self, path: &Path) -> Option<String> {
         let mut text = Vec::new();
-        File::open(path)?.take(LONGEST).read_to_end(&mut text)?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
-    };
-    match read(&path) {
-        Ok(text) => Some((path, Secret::new(text))),
-        Err(error) => {
-            tracing::debug!(path = %path.display(), %error, "a configuration cannot be read");
-            None
+        let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
+        match read {
+            Ok(_) => Some(String::from_utf8_lossy(&text).into_owned()),
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "a configuration cannot be read");
+                None
+            }
         }
+    }
+
+    fn names(&self, directory: &Path) -> Vec<String> {
+        let names = fs::read_dir(directory).into_iter().flatten().flatten();
+        names
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
     }
 }
 
@@ -151,7 +160,7 @@ mod tests {
         // Not in /tmp, where nothing lasts.
         let home = rekindle_testing::temp_dir().unwrap();
         let (data, settings) = (home.path().join("data"), home.path().join("redis.conf"));
-        std::fs::create_dir(&data).unwrap();
+        fs::create_dir(&data).unwrap();
         std::io::Write::write_all(&mut File::create(&settings).unwrap(), b"port 7\n").unwrap();
         let facts = json!({
             "Id": "redis-server.service", "Description": "A store", "Restart": "no",

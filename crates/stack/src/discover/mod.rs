@@ -36,5 +36,6 @@ pub use patch::{Recommendation, override_file, recommend};
 pub use propose::{Found, Proposal, ProposedService, propose};
 pub use storage::volume_directory;
 pub use units::{
-    Unit, configuration_file, drop_in, is_known, propose_units, recognise_unit, recommend_units,
+    ConfigurationFiles, Unit, drop_in, is_known, propose_units, read_configuration, recognise_unit,
+    recommend_units,
 };

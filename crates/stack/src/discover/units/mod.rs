@@ -1,9 +1,10 @@
 //! What of a machine's units must survive.
 //!
 //! Start at [`propose_units`]: of [`Unit`]s, which a runtime has looked at, it makes the [`Proposal`] that a Compose project
-//! gets from [`propose`](super::propose). Which unit is which program: `program.rs`; what its own configuration says: `settings.rs`; what is
-//! written down: `drafts.rs`; what units lack: `patch.rs`.
+//! gets from [`propose`](super::propose). Which unit is which program: `program.rs`; what its own configuration says: `configuration.rs` reads it, `settings.rs`
+//! understands it; what is written down: `drafts.rs`; what units lack: `patch.rs`.
 
+mod configuration;
 mod drafts;
 mod patch;
 mod program;
@@ -14,9 +15,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use configuration::{ConfigurationFiles, read_configuration};
 pub use patch::{drop_in, recommend_units};
 pub use program::{is_known, recognise_unit};
-pub use settings::configuration_file;
 
 use super::{
     engine::{Component, Engine},
@@ -41,7 +42,7 @@ pub struct Unit {
     pub needs: Vec<String>,
     /// When it is started again by itself, in systemd's words: `no`, `on-failure`.
     pub restart: String,
-    /// What its program's own configuration says, if that could be read.
+    /// What its program's own configuration says, if that could be read: its file, and the lines of it and of all it includes.
     pub configuration: Option<(PathBuf, Secret)>,
 }
 

@@ -6,7 +6,7 @@ use super::{Unit, recognise_unit};
 use crate::discover::engine::Engine;
 
 /// The configuration file of a program, of those that are understood here. It need not exist.
-pub fn configuration_file(unit: &Unit) -> Option<PathBuf> {
+pub(super) fn configuration_file(unit: &Unit) -> Option<PathBuf> {
     match recognise_unit(unit).engine {
         Engine::Redis => {
             // Source: redis.io, "Redis configuration": the first argument.
@@ -72,36 +72,46 @@ pub(super) fn pgdata(unit: &Unit) -> Option<PathBuf> {
     }
 }
 
-/// The value of a setting of postgresql.conf: `name = 'value' # comment`. The last one counts.
+/// The value of a setting of postgresql.conf. The last one counts.
 pub(super) fn quoted(unit: &Unit, name: &str) -> Option<String> {
-    let found = lines(unit).filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let rest = rest.trim_start();
-        let rest = rest.strip_prefix('=').unwrap_or(rest).trim();
-        let value = match rest.strip_prefix('\'') {
-            Some(quoted) => quoted.split('\'').next()?,
-            None => rest.split(['#', ' ', '\t']).next()?,
-        };
-        // `port_x = 1` is no `port`.
-        let is_whole = line[name.len()..].starts_with([' ', '\t', '=']);
-        (is_whole && !value.is_empty()).then(|| value.to_owned())
-    });
-    found.last()
+    lines(unit)
+        .filter_map(|line| quoted_value(line, name))
+        .last()
 }
 
-/// The value of a directive of redis.conf, or of the command line: `name value`. The last one counts.
+/// The value, if this is the line of this setting: `name = 'value' # comment`.
+pub(super) fn quoted_value(line: &str, name: &str) -> Option<String> {
+    let rest = line.trim_start().strip_prefix(name)?;
+    // `port_x = 1` is no `port`.
+    if !rest.starts_with([' ', '\t', '=']) {
+        return None;
+    }
+    let rest = rest.trim_start();
+    let rest = rest.strip_prefix('=').unwrap_or(rest).trim();
+    let value = match rest.strip_prefix('\'') {
+        Some(quoted) => quoted.split('\'').next()?,
+        None => rest.split(['#', ' ', '\t']).next()?,
+    };
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// The value of a directive of redis.conf, or of the command line. The last one counts.
 /// Source: redis.io, "Redis configuration".
 pub(super) fn directive(unit: &Unit, name: &str) -> Option<String> {
     let on_line = unit.option(&format!("--{name}")).map(str::to_owned);
     let in_file = || {
-        let found = lines(unit).filter_map(|line| {
-            let (word, value) = line.split_once([' ', '\t'])?;
-            let value = value.trim().trim_matches('"');
-            word.eq_ignore_ascii_case(name).then(|| value.to_owned())
-        });
-        found.last()
+        lines(unit)
+            .filter_map(|line| directive_value(line, name))
+            .last()
     };
     on_line.or_else(in_file)
+}
+
+/// The value, if this is the line of this directive: `name value`.
+pub(super) fn directive_value(line: &str, name: &str) -> Option<String> {
+    let (word, value) = line.trim().split_once([' ', '\t'])?;
+    let value = value.trim().trim_matches('"');
+    word.eq_ignore_ascii_case(name).then(|| value.to_owned())
 }
 
 fn lines(unit: &Unit) -> impl Iterator<Item = &str> {
