@@ -295,6 +295,52 @@ fn a_restore_that_was_killed_is_completed_by_the_same_command() {
 }
 
 #[test]
+fn what_is_only_the_beginning_of_an_object_is_written_again_and_anything_else_is_refused() {
+    let Some(own) = unless_available(Rclone::serve_s3()) else {
+        return;
+    };
+    let source = client(own.port());
+    fill(&source, "media");
+    let home = home(own.port(), "media");
+    home.ok(&["backup"]);
+    source.create_bucket("copy", false).unwrap();
+    let whole: Vec<_> = contents(&source, "media");
+    let half = |number: usize| {
+        let (key, content) = &whole[number];
+        (key.as_str(), &content[..content.len() / 2])
+    };
+    // What a killed restore leaves on a server that shows what it still writes.
+    for number in [7, 33] {
+        let (key, half) = half(number);
+        put(&source, "copy", key, half);
+    }
+    put(&source, "copy", "o/050", b"");
+    let to = url("copy", own.port());
+    let restore = ["restore", "--to", &to, "--credentials-file", "keys"];
+    let planned = home.json(&[&restore[..], &["--dry-run"]].concat());
+    assert_eq!(
+        (&planned["creates"], &planned["replaces"]),
+        (&json!(OBJECTS), &json!(0)),
+        "{planned:#}"
+    );
+    let mut other = half(21).1.to_vec();
+    *other.last_mut().unwrap() ^= 1;
+    put(&source, "copy", half(21).0, &other);
+    let before = contents(&source, "copy");
+    let refused = home.json_error(&restore, 1);
+    let text = refused["error"].as_str().unwrap();
+    assert!(
+        text.contains("1 objects of") && text.contains("`o/021`"),
+        "{refused}"
+    );
+    assert_eq!(contents(&source, "copy"), before, "nothing was written");
+    source.delete("copy", half(21).0, None).unwrap();
+    let done = home.json(&restore);
+    assert_eq!(done["report"]["written"], OBJECTS, "{done:#}");
+    assert_eq!(contents(&source, "copy"), whole);
+}
+
+#[test]
 fn objects_that_the_server_refuses_are_named_and_the_others_come_back() {
     let Some(own) = unless_available(Rclone::serve_s3()) else {
         return;

@@ -62,22 +62,74 @@ pub fn has_same_content(
             return Ok(true);
         }
     }
-    let Ok(mut content) = point.open(path) else {
-        return Ok(false);
+    let there = Object {
+        client,
+        bucket,
+        key,
+        etag: &head.etag,
     };
-    let etag = (!head.etag.0.is_empty()).then_some(&head.etag);
-    let mut at = 0;
-    while at < entry.size {
-        let end = entry.size.min(at + PIECE);
-        let there = client.get(bucket, key, None, etag, Some(at..end))?;
-        let mut ours = Vec::new();
-        let read = (&mut content).take(end - at).read_to_end(&mut ours);
-        if read.is_err() || ours != there.body {
-            return Ok(false);
-        }
-        at = end;
+    there.begins_as(point, path, entry.size)
+}
+
+/// Whether an object of the target has nothing but the beginning of what the point has. That is what a restore that was
+/// killed leaves on servers that show an object while they still write it, and nothing is lost by writing it again.
+pub fn is_beginning(
+    client: &S3Client,
+    bucket: &str,
+    there: &ListedVersion,
+    point: &BucketInPoint<'_>,
+    entry: &ObjectEntry,
+) -> Result<bool, S3RestoreError> {
+    if there.is_marker || there.size >= entry.size {
+        return Ok(false);
     }
-    Ok(true)
+    let head = client.head(bucket, &there.key, None)?;
+    let path = entry.path.as_deref().unwrap_or_default();
+    let object = Object {
+        client,
+        bucket,
+        key: &there.key,
+        etag: &head.etag,
+    };
+    object.begins_as(point, path, there.size)
+}
+
+/// An object of the target.
+struct Object<'a> {
+    client: &'a S3Client,
+    bucket: &'a str,
+    key: &'a str,
+    /// It must still be this one.
+    etag: &'a ETag,
+}
+
+impl Object<'_> {
+    /// Whether its first bytes are those that the point has at this path.
+    fn begins_as(
+        &self,
+        point: &BucketInPoint<'_>,
+        path: &str,
+        length: u64,
+    ) -> Result<bool, S3RestoreError> {
+        let Ok(mut content) = point.open(path) else {
+            return Ok(false);
+        };
+        let etag = (!self.etag.0.is_empty()).then_some(self.etag);
+        let mut at = 0;
+        while at < length {
+            let end = length.min(at + PIECE);
+            let there = self
+                .client
+                .get(self.bucket, self.key, None, etag, Some(at..end))?;
+            let mut ours = Vec::new();
+            let read = (&mut content).take(end - at).read_to_end(&mut ours);
+            if read.is_err() || ours != there.body {
+                return Ok(false);
+            }
+            at = end;
+        }
+        Ok(true)
+    }
 }
 
 fn md5_of(point: &BucketInPoint<'_>, path: &str) -> Result<ETag, S3RestoreError> {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     BucketInPoint, MOST_NAMED, S3RestoreError, S3Target, Scope, State,
-    compare::{Likeness, begun, has_same_content, likeness},
+    compare::{Likeness, begun, has_same_content, is_beginning, likeness},
     each, few,
     mark::{self, Mark},
     state_at,
@@ -39,7 +39,7 @@ pub struct RestorePlan {
     pub makes_bucket: bool,
     /// Whether an earlier run made the bucket for this restore and did not come to its end.
     pub goes_on: bool,
-    /// Objects that would be written where there is none.
+    /// Objects that would be written where there is none, or only their beginning.
     pub creates: u64,
     /// Objects that would be written over others.
     pub replaces: u64,
@@ -197,8 +197,7 @@ impl Look<'_> {
         let others = AtomicU64::default();
         let (looked, ended) = each(&state.objects, |entry| {
             let there = there.get(self.target.key(&entry.key).as_str());
-            let likeness = there.map(|there| likeness(entry, there));
-            match self.look_closer(entry, likeness, &others) {
+            match self.look_closer(entry, there.copied(), &others) {
                 // A server that remembers listings has listed what is not there.
                 Err(S3RestoreError::S3(error)) if error.is_missing() => Ok(Found::Nothing),
                 found => found,
@@ -209,7 +208,7 @@ impl Look<'_> {
         for (entry, found) in state.objects.iter().zip(looked.into_iter().flatten()) {
             match found {
                 Found::Same => self.plan.there += 1,
-                Found::Nothing => self.plan.creates += 1,
+                Found::Nothing | Found::Beginning => self.plan.creates += 1,
                 Found::Other => self.plan.replaces(&self.target.key(&entry.key)),
             }
             if found != Found::Same {
@@ -230,23 +229,27 @@ impl Look<'_> {
     fn look_closer(
         &self,
         entry: &ObjectEntry,
-        likeness: Option<Likeness>,
+        there: Option<&ListedVersion>,
         others: &AtomicU64,
     ) -> Result<Found, S3RestoreError> {
-        let key = self.target.key(&entry.key);
-        let is_same = match likeness {
-            None => return Ok(Found::Nothing),
-            Some(Likeness::Other) => false,
-            Some(Likeness::Same) => true,
-            Some(Likeness::Doubtful) => {
-                let target = self.target;
-                has_same_content(&target.client, &target.bucket, &key, self.point, entry)?
-            }
+        let Some(there) = there else {
+            return Ok(Found::Nothing);
+        };
+        let (client, bucket, key) = (&self.target.client, &self.target.bucket, &there.key);
+        let is_same = match likeness(entry, there) {
+            Likeness::Same => true,
+            Likeness::Doubtful => has_same_content(client, bucket, key, self.point, entry)?,
+            Likeness::Other => false,
         };
         if !is_same {
-            return Ok(Found::Other);
+            return Ok(
+                match is_beginning(client, bucket, there, self.point, entry)? {
+                    true => Found::Beginning,
+                    false => Found::Other,
+                },
+            );
         }
-        let head = self.target.client.head(&self.target.bucket, &key, None)?;
+        let head = client.head(bucket, key, None)?;
         let (then, now) = (&entry.attributes, &head.attributes);
         if then.headers != now.headers || then.metadata != now.metadata {
             others.fetch_add(1, Ordering::Relaxed);
@@ -316,6 +319,8 @@ impl Look<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
+    /// Nothing but the beginning of what the point has.
+    Beginning,
     Same,
     Other,
 }
