@@ -11,18 +11,21 @@ use rekindle_testing::skip::unless_available;
 use rekindle_testing::temp_dir;
 use rekindle_vault::{Progress, TreePath};
 
-use super::common::{AT, Point, Remembered, capture, new_vault, server};
+use super::common::{AT, Point, Remembered, capture, described, new_vault, server};
 
 const FLAVOURS: [Flavour; 2] = [Flavour::Redis7, Flavour::Valkey9];
 
 fn filled(flavour: Flavour) -> Option<Cluster> {
     unless_available(flavour.program())?;
-    let cluster = Cluster::start(flavour, 3).unwrap();
+    Some(fill(Cluster::start(flavour, 3).unwrap()))
+}
+
+fn fill(cluster: Cluster) -> Cluster {
     for number in 0..90 {
         let answer = cluster.call(&format!("SET key:{number} value-{number}"));
         assert_eq!(answer.unwrap().text(), "OK");
     }
-    Some(cluster)
+    cluster
 }
 
 fn record(point: &Point) -> &ClusterRecord {
@@ -94,8 +97,41 @@ fn a_cluster_of_redis_is_captured_whole_from_any_node_and_its_shards_make_a_new_
 }
 
 #[test]
+fn a_cluster_of_redis_6_is_captured_whole_from_any_node_and_its_shards_make_a_new_one() {
+    captured_whole_and_started_anew(Flavour::Redis6);
+}
+
+#[test]
 fn a_cluster_of_valkey_is_captured_whole_from_any_node_and_its_shards_make_a_new_one() {
     captured_whole_and_started_anew(Flavour::Valkey9);
+}
+
+#[test]
+fn a_cluster_that_speaks_nothing_but_tls_is_captured_whole_and_its_shards_make_a_new_one() {
+    let Some(_) = unless_available(Flavour::Redis7.program()) else {
+        return;
+    };
+    let cluster = fill(Cluster::start_with_tls(3).unwrap());
+    let dir = temp_dir().unwrap();
+    let vault = new_vault(&dir.path().join("vault"));
+    let before = cluster.content().unwrap();
+    let node = &cluster.nodes()[2];
+    let url = format!("rediss://localhost:{}", node.tls_port().unwrap());
+    let ca_file = cluster.nodes()[0].ca_file();
+    let trusted = format!(", ca_file: \"{}\"", ca_file.display());
+    let point = capture(&vault, &described(&url, &trusted, dir.path())).unwrap();
+    assert_eq!(point.captured().partly, Vec::<String>::new());
+    assert_eq!(record(&point).keys(), 90);
+    // The certificate of another authority is none, at whichever node it is shown.
+    let other = format!(", ca_file: \"{}\"", node.ca_file().display());
+    let error = capture(&vault, &described(&url, &other, dir.path())).err();
+    let CaptureError::Redis { source, .. } = error.unwrap() else {
+        panic!("of Redis");
+    };
+    assert!(matches!(source, RedisError::Tls(_)), "{source:?}");
+    drop(cluster);
+    let anew = started_anew(&point, Flavour::Redis7, "no");
+    assert_eq!(anew.content().unwrap(), before);
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! Redis clusters of one's own: masters that share the slots.
 
+use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{Builder, Flavour, PATIENCE, Redis, Value};
+use super::{Builder, Flavour, Leaf, PATIENCE, Redis, Value};
 use crate::TestingError;
 use crate::process::free_port;
 
 const SLOTS: usize = 16384;
+
+/// So far above a node's port is that for the others, unless another one is chosen (from Redis 7 on).
+const BUS: u16 = 10_000;
 
 /// Masters without replicas that know each other and serve every slot. Ended, by their ids, when dropped.
 pub struct Cluster {
@@ -15,17 +19,29 @@ pub struct Cluster {
 }
 
 impl Redis {
-    /// Begins to describe a node of a cluster that knows no other one. Not to be had of Redis 6, whose second port
-    /// cannot be chosen.
+    /// Begins to describe a node of a cluster that knows no other one.
     ///
     /// # Errors
-    /// [`TestingError::Run`] if no port is free.
+    /// [`TestingError::Unavailable`] if no port is free.
     pub fn node(flavour: Flavour) -> Result<Builder, TestingError> {
-        let bus = free_port()?.to_string();
         let builder = Self::builder(flavour).setting("cluster-enabled", "yes");
         // A node that is slow on a busy machine is not one that has failed.
         let builder = builder.setting("cluster-node-timeout", "60000");
+        if flavour == Flavour::Redis6 {
+            return Ok(builder.port(port_below_its_bus()?));
+        }
+        let bus = free_port()?.to_string();
         Ok(builder.setting("cluster-port", &bus))
+    }
+}
+
+/// A port whose second one is free as well: the second port of Redis 6 cannot be chosen.
+fn port_below_its_bus() -> Result<u16, TestingError> {
+    loop {
+        let port = free_port()?;
+        if TcpListener::bind(("127.0.0.1", port + BUS)).is_ok() {
+            return Ok(port);
+        }
     }
 }
 
@@ -35,17 +51,38 @@ impl Cluster {
     /// # Errors
     /// As [`Builder::start`], or if they do not come together.
     pub fn start(flavour: Flavour, masters: usize) -> Result<Self, TestingError> {
-        let mut nodes = Vec::new();
-        for number in 0..masters {
-            let node = Redis::node(flavour)?.start()?;
-            let (first, next) = (SLOTS * number / masters, SLOTS * (number + 1) / masters);
-            for command in [
-                format!("CLUSTER ADDSLOTSRANGE {first} {}", next - 1),
-                format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1),
-            ] {
-                accepted(&node, &command)?;
+        let nodes = (0..masters).map(|_| Redis::node(flavour)?.start());
+        Self::share(nodes.collect::<Result<_, _>>()?)
+    }
+
+    /// As [`Cluster::start`], of nodes that speak nothing but TLS, also with each other, and all have the certificates
+    /// of the first. Only Debian's Redis can.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_with_tls(masters: usize) -> Result<Self, TestingError> {
+        let node = || Ok(Redis::node(Flavour::Redis7)?.tls_only(Leaf::Good));
+        let first = node()?.setting("tls-cluster", "yes").start()?;
+        let mut nodes = vec![first];
+        while nodes.len() < masters {
+            let mut node = node()?.setting("tls-cluster", "yes");
+            for name in ["tls-cert-file", "tls-key-file", "tls-ca-cert-file"] {
+                // Of two lines the later one counts.
+                node = node.setting(name, nodes[0].setting(name));
             }
-            nodes.push(node);
+            nodes.push(node.start()?);
+        }
+        Self::share(nodes)
+    }
+
+    /// Gives each its share of the slots, side by side.
+    fn share(nodes: Vec<Redis>) -> Result<Self, TestingError> {
+        for (number, node) in nodes.iter().enumerate() {
+            let share = SLOTS * number / nodes.len()..SLOTS * (number + 1) / nodes.len();
+            let slots: Vec<_> = share.map(|slot| slot.to_string()).collect();
+            // A range at once is known from Redis 7 on.
+            accepted(node, &format!("CLUSTER ADDSLOTS {}", slots.join(" ")))?;
+            accepted(node, &format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1))?;
         }
         Self::meet(nodes)
     }
@@ -58,8 +95,12 @@ impl Cluster {
         let cluster = Self { nodes };
         let (first, others) = cluster.nodes.split_at(1);
         for node in others {
-            let bus = node.setting("cluster-port");
-            let command = format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port());
+            let port = node.tls_port().unwrap_or(node.port());
+            let bus = match node.flavour() {
+                Flavour::Redis6 => (port + BUS).to_string(),
+                _ => node.setting("cluster-port").to_owned(),
+            };
+            let command = format!("CLUSTER MEET 127.0.0.1 {port} {bus}");
             accepted(&first[0], &command)?;
         }
         let known = format!("cluster_known_nodes:{}", cluster.nodes.len());

@@ -30,6 +30,7 @@ pub struct Builder {
     flavour: Flavour,
     settings: Vec<(String, String)>,
     password: Option<String>,
+    port: Option<u16>,
     tls: Option<Tls>,
 }
 
@@ -60,6 +61,7 @@ impl Redis {
             flavour,
             settings: Vec::new(),
             password: None,
+            port: None,
             tls: None,
         }
     }
@@ -307,6 +309,13 @@ impl Builder {
         self.setting("requirepass", password)
     }
 
+    /// Listens on this port, and not on any that is free.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
     /// Opens a second port, with TLS. Only Debian's Redis has it.
     #[must_use]
     pub fn tls(mut self) -> Self {
@@ -330,9 +339,10 @@ impl Builder {
         let dir = temp_dir()?;
         let data = dir.path().join("data");
         fs::create_dir(&data).map_err(TestingError::file("create", &data))?;
-        let port = match self.tls {
-            Some(Tls::Only(_)) => 0,
-            _ => free_port()?,
+        let port = match (self.tls, self.port) {
+            (Some(Tls::Only(_)), _) => 0,
+            (_, Some(port)) => port,
+            (_, None) => free_port()?,
         };
         let tls_port = self.tls.map(|_| free_port()).transpose()?;
         let mut settings = common_settings(self.flavour, port, &data);
