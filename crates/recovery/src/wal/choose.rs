@@ -440,11 +440,14 @@ impl Way<'_> {
     /// Looks through the WAL behind each base backup, newest first: what is asked for is more often
     /// of yesterday than of last month.
     fn to_record(&self) -> Result<Chosen, TargetError> {
-        let mut until = None;
+        let (mut until, mut is_too_early) = (None, false);
         for base in self.bases.iter().rev() {
             let reach = self.reach(base);
             let (segments, partial) = self.files(base, &reach, until.unwrap_or(u64::MAX));
-            if let Some(found) = self.times.find(self.wanted.target, &segments, partial)? {
+            let found = self.times.find(self.wanted.target, &segments, partial)?;
+            // A segment begins before the backup's end. A server that is to stop there is not consistent yet, and refuses.
+            is_too_early = found.is_some_and(|found| found.lsn < base.stop);
+            if let Some(found) = found.filter(|found| found.lsn >= base.stop) {
                 let number = self.view.size().number_of(found.lsn);
                 let mut chosen = self.chosen(base, &reach, number.saturating_add(1))?;
                 chosen.end = found;
@@ -453,6 +456,13 @@ impl Way<'_> {
             until = Some(self.view.size().number_of(base.stop));
         }
         let (first, newest) = (&self.bases[0], &self.bases[self.bases.len() - 1]);
+        if is_too_early {
+            return Err(TargetError::TooEarly {
+                target: self.wanted.target.clone(),
+                timeline: self.lineage.timeline(),
+                first: Moment::of_base(first),
+            });
+        }
         Err(TargetError::NotFound {
             target: self.wanted.target.clone(),
             timeline: self.lineage.timeline(),

@@ -145,6 +145,22 @@ fn transactions_and_names_are_looked_for_behind_every_base() {
 }
 
 #[test]
+fn a_transaction_before_the_end_of_a_backup_needs_an_older_one() {
+    let view = of(&[segments(1, 2..20)], &[]);
+    let mut late = base(10, 1);
+    // In the segment of the transaction, and behind it.
+    late.stop = late.start.plus(0x800);
+    let bases = [base(2, 1), late.clone()];
+    for target in ["xid:1010", "name:10"] {
+        let chosen = to(&view, &bases, target).unwrap();
+        assert_eq!(chosen.base, bases[0], "{target}");
+        let error = to(&view, &bases[1..], target).unwrap_err();
+        assert!(matches!(error, TargetError::TooEarly { .. }), "{error}");
+    }
+    assert_eq!(to(&view, &bases, "xid:1011").unwrap().base, late);
+}
+
+#[test]
 fn targets_outside_are_refused_with_the_nearest_moment() {
     let view = of(&[segments(1, 2..8)], &[]);
     let bases = [base(3, 1)];
