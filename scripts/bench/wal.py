@@ -41,9 +41,11 @@ for segment in {segments}; do
 done
 """
 
-# What a server in recovery does, and no more of it than asking for the next segment.
+# What a server in recovery does, and no more of it than asking for the next segment. It removes the last one before
+# (`RestoreArchivedFile`); a file that is renamed over another one is written to the disk at once by ext4.
 GET = """
 for segment in {segments}; do
+    rm -f pg_wal/RECOVERYXLOG
     {command} || exit 1
 done
 """
